@@ -1,0 +1,98 @@
+"""The figure style: Chinese is drawn, equal data give equal bytes, wrong input gets a clear line."""
+
+import io
+import logging
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from utils import figures  # noqa: E402
+from utils.errors import ConfigError  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with matplotlib.rc_context():
+        figures.use_style()
+        yield
+    plt.close("all")
+
+
+def draw_all() -> list:
+    counts = np.array([[8, 2], [1, 9]])
+    weights = np.full((14, 14), 1 / 14)
+    return [
+        figures.curves({"训练（损失）": ([1, 2, 3], [3.0, 2.0, -1.0]), "验证": ([1, 2, 3], [3.1, 2.4, 2.2])},
+                       "步数（千步）", "损失（奈特）", "学习曲线：训练与验证"),
+        figures.bars({"词典匹配": 0.4, "条件随机场": 0.8}, "实体 F1", spread={"词典匹配": 0.01}),
+        figures.bars({"词典": {"人名": 0.4, "地名": 0.2}, "编码器": {"人名": 0.9, "机构名": 0.7}}, "实体 F1（→ 越大越好）"),
+        figures.confusion(counts, ["人名", "其他"]),
+        figures.attention(weights[:3, :3], ["[CLS]", "我", "们"]),
+        figures.attention(weights, list("神经网络自然语言处理的新突破")),
+    ]
+
+
+def render(axes, image_format="svg") -> bytes:
+    buffer = io.BytesIO()
+    axes.figure.savefig(buffer, format=image_format, metadata={"Date": None} if image_format == "svg" else None)
+    return buffer.getvalue()
+
+
+def test_chinese_is_drawn_without_missing_glyphs_or_fonts(caplog):
+    with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.WARNING):
+        warnings.simplefilter("always")
+        for axes in draw_all():
+            render(axes, "png")
+    said = [str(warning.message) for warning in caught] + [record.getMessage() for record in caplog.records]
+    assert not [line for line in said if "Glyph" in line or "findfont" in line]
+
+
+def test_the_check_above_can_fail():
+    with matplotlib.rc_context({"font.family": ["DejaVu Sans"]}), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        render(figures.curves({"一": ([1], [1])}, "步", "值"), "png")
+    assert any("Glyph" in str(warning.message) for warning in caught)
+
+
+def test_equal_data_give_equal_bytes():
+    first, second = ([render(axes) for axes in draw_all()] for _ in range(2))
+    assert first == second
+
+
+def test_svg_needs_no_font_of_the_reader():
+    assert b"<text" not in render(draw_all()[0])
+
+
+def contrast(colour: str) -> float:
+    """Contrast with white (WCAG 2.1)."""
+    channels = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return 1.05 / (float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05)
+
+
+def test_ink_and_palette_stand_out_from_the_ground():
+    assert contrast(figures.INK) >= 7
+    assert min(map(contrast, figures.PALETTE)) >= 4.5
+
+
+@pytest.mark.parametrize("call", [
+    lambda: figures.curves({"甲": ([1, 2], [1])}, "x", "y"),
+    lambda: figures.bars({}, "y"),
+    lambda: figures.confusion(np.zeros((2, 3), dtype=int), ["a", "b"]),
+    lambda: figures.use_style("gif"),
+])
+def test_wrong_input_gets_one_clear_line(call):
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_font_package_is_named(monkeypatch):
+    monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install pylopdf-fonts-zh-cn"):
+        figures.font_path()
