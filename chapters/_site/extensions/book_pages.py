@@ -1,0 +1,66 @@
+"""What the pages of the book need beside the theme: local MathJax, no third party, dates from git, callouts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.fileutil import copy_asset
+
+# What tex-mml-chtml.js loads while it draws: its fonts, and TeX extensions on demand.
+MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+DATES = "_dates.json"
+# First bold word of a block quote -> class of the box that it becomes.
+CALLOUTS = {"注意": "callout-warning", "勘误": "callout-erratum", "本次运行": "callout-run"}
+
+
+def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
+    """Put the used part of MathJax beside the pages, so that formulas need no network."""
+    if exception is not None or app.builder.format != "html":
+        return
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    if spec is None or not spec.submodule_search_locations:
+        raise ExtensionError("找不到 MathJax：请运行 pip install sphinx-mathjax-offline。")
+    source = Path(spec.submodule_search_locations[0]) / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for part in MATHJAX_PARTS:
+        copy_asset(source / part, target / part if (source / part).is_dir() else (target / part).parent)
+
+
+def drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Remove the Thebe files: they load a script from elsewhere and throw an error on every page."""
+    for key in ("script_files", "css_files"):
+        context[key] = [
+            item
+            for item in context.get(key, [])
+            if "thebe" not in str(getattr(item, "filename", "") or "").lower()
+            and "THEBE" not in str((getattr(item, "attributes", None) or {}).get("body") or "")
+        ]
+
+
+def set_date(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Show when the source file was last changed, as the staging step found it in the git history."""
+    path = Path(app.srcdir) / DATES
+    dates = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    context["last_updated"] = dates.get(pagename)
+
+
+def mark_callouts(app: Sphinx, doctree: nodes.document) -> None:
+    """Give block quotes that begin with a bold word a class, so that the style sheet can box them."""
+    for quote in doctree.findall(nodes.block_quote):
+        first = next(iter(quote.findall(nodes.paragraph)), None)
+        if first is not None and first.children and isinstance(first[0], nodes.strong):
+            quote["classes"] += ["callout", CALLOUTS.get(first[0].astext().rstrip("：:"), "callout-note")]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", drop_thebe, priority=999)
+    app.connect("html-page-context", set_date)
+    app.connect("doctree-read", mark_callouts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
