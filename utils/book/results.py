@@ -26,6 +26,7 @@ class ChapterResult:
         profile: "mini" or "full".
         device: "CPU" or the name of the GPU.
         run_at: start of the execution, ISO 8601 with time zone.
+        stale: why recorded tables that the chapter shows no longer fit its code or data; empty if all do.
     """
 
     chapter: str
@@ -40,6 +41,7 @@ class ChapterResult:
     profile: str = "mini"
     device: str = "CPU"
     run_at: str = ""
+    stale: list[str] = field(default_factory=list)
 
     @property
     def out_of_band(self) -> list[str]:

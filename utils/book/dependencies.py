@@ -1,0 +1,237 @@
+"""What a notebook depends on, read from its source without running it.
+
+Two questions are answered: which helper modules does it import (for the cache of the runner), and which statements
+does one of its functions rest on (for recorded runs). Both read syntax trees, so comments never count.
+
+Limits: an import through `importlib` is not seen, nor is a global that a function changes when it is called elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import symtable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+
+PACKAGE = "utils"
+PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
+
+
+@dataclass(frozen=True)
+class CodeCell:
+    """A code cell: its id, its source and its tags in alphabetical order."""
+
+    id: str
+    source: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A top-level statement: the global names that it sets or changes, and those that it reads."""
+
+    node: ast.stmt
+    defines: frozenset[str]
+    uses: frozenset[str]
+
+
+def digest(text: str | bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """The notebook as JSON.
+
+    Raises:
+        RunError: the file is missing or is no notebook.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook["cells"], notebook["metadata"]
+    except FileNotFoundError:
+        raise RunError(f"{path}：没有这个笔记本") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}：不是有效的笔记本（{type(error).__name__}: {error}）；请用 git 恢复它") from None
+    return notebook
+
+
+def code_cells(notebook: dict[str, Any]) -> list[CodeCell]:
+    """The code cells of a notebook, in order."""
+    return [
+        CodeCell(cell.get("id", ""), "".join(cell["source"]), tuple(sorted(cell["metadata"].get("tags", []))))
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    ]
+
+
+def parse(source: str) -> ast.Module | None:
+    """Syntax tree of a cell or module, with IPython's magics and shell lines blanked; None if it is not Python."""
+    lines = source.splitlines()
+    first = lines[0].split() if lines else []
+    if first and first[0].startswith("%%") and first[0] not in PYTHON_CELL_MAGICS:
+        return ast.Module([], [])
+    blanked = [
+        line[: len(line) - len(line.lstrip())] + "pass" if line.lstrip().startswith(("%", "!")) else line
+        for line in lines
+    ]
+    for candidate in (source, "\n".join(blanked)):
+        try:
+            return ast.parse(candidate)
+        except (SyntaxError, ValueError):
+            continue
+    return None
+
+
+def parameters(cells: Iterable[CodeCell]) -> dict[str, ast.expr]:
+    """Names and default values (as syntax trees) that the cell tagged `parameters` assigns."""
+    found: dict[str, ast.expr] = {}
+    for cell in cells:
+        tree = parse(cell.source) if "parameters" in cell.tags else None
+        for node in tree.body if tree else []:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            found.update({t.id: node.value for t in targets if isinstance(t, ast.Name) and getattr(node, "value", None)})
+    return found
+
+
+# --- helper modules ---------------------------------------------------------------------------------------------------
+
+
+def _imported_names(tree: ast.AST, package: str) -> Iterator[str]:
+    """Dotted names that `tree` imports, anywhere in it; `package` is what its relative imports start from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def _files_of(name: str, root: Path) -> Iterator[tuple[str, Path]]:
+    """The modules of the helper package that importing `name` loads: (dotted name, file)."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1) if parts[0] == PACKAGE else ():
+        folder = root.joinpath(*parts[:count])
+        for file in (folder / "__init__.py", folder.with_suffix(".py")):
+            if file.is_file():
+                yield ".".join(parts[:count]), file
+
+
+@lru_cache(maxsize=None)
+def _module_imports(name: str, file: Path, version: tuple[int, int]) -> tuple[str, ...]:
+    """What a helper module imports. `version` (time and size of the file) makes an edited file a new entry."""
+    tree = parse(file.read_text(encoding="utf-8"))
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    return tuple(_imported_names(tree, package)) if tree else ()
+
+
+def helper_files(trees: Iterable[ast.AST | None], root: Path, exclude: Iterable[str] = ()) -> dict[str, Path]:
+    """Helper modules that code imports, directly and through one another: dotted name -> file.
+
+    Args:
+        trees: syntax trees of cells or statements; None (a cell that is not Python) counts as importing everything.
+        root: folder that holds the package `utils`.
+        exclude: modules that are neither listed nor followed.
+    """
+    excluded, found, queue = set(exclude), {}, []
+    for tree in trees:
+        queue.extend(_imported_names(tree, "") if tree is not None else _all_modules(root))
+    while queue:
+        for name, file in _files_of(queue.pop(), root):
+            if name not in found and name not in excluded:
+                found[name] = file
+                status = file.stat()
+                queue.extend(_module_imports(name, file, (status.st_mtime_ns, status.st_size)))
+    return dict(sorted(found.items()))
+
+
+def _all_modules(root: Path) -> Iterator[str]:
+    for file in sorted((root / PACKAGE).rglob("*.py")):
+        yield ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+# --- statements -------------------------------------------------------------------------------------------------------
+
+
+def canonical(node: Any) -> str:
+    """Text of a syntax tree without positions, comments and docstrings, the same under every version of Python."""
+    if isinstance(node, list):
+        return "[" + ",".join(map(canonical, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return f"{type(node).__name__}:{node!r}"
+    fields = []
+    for name, value in ast.iter_fields(node):
+        if name == "body" and isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            value = value[1:] if ast.get_docstring(node, clean=False) is not None else value
+        if value is not None and value != [] and name not in ("ctx", "kind", "type_comment", "type_ignores"):
+            fields.append(f"{name}={canonical(value)}")
+    return f"{type(node).__name__}({' '.join(fields)})"
+
+
+def _root_name(node: ast.expr) -> str | None:
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _changed_names(node: ast.stmt) -> set[str]:
+    """Names whose object a statement changes in place: `x[0] = 1`, `x.y = 1`, or `x.append(1)` on a line of its own."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return set()
+    changed = set()
+    for child in ast.walk(node):
+        stored = isinstance(child, (ast.Attribute, ast.Subscript)) and not isinstance(child.ctx, ast.Load)
+        called = (
+            isinstance(child, ast.Expr) and isinstance(child.value, ast.Call) and isinstance(child.value.func, ast.Attribute)
+        )
+        if stored or called:
+            changed.add(_root_name(child.value.func if called else child))
+    return changed - {None}
+
+
+def _global_names(table: symtable.SymbolTable) -> tuple[set[str], set[str]]:
+    """Global names (set, read) in a scope and the scopes inside it."""
+    top = table.get_type() == "module"
+    symbols = [symbol for symbol in table.get_symbols() if top or symbol.is_global()]
+    defines = {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+    uses = {symbol.get_name() for symbol in symbols if symbol.is_referenced()}
+    for child in table.get_children():
+        inner = _global_names(child)
+        defines, uses = defines | inner[0], uses | inner[1]
+    return defines, uses
+
+
+def statements(cells: Iterable[CodeCell]) -> list[Statement]:
+    """The top-level statements of a notebook, in order. The set-up cell, the same in every chapter, is left out."""
+    trees = [parse(cell.source) for cell in cells if "setup" not in cell.tags]
+    nodes = [node for tree in trees if tree for node in tree.body]
+    modules = {
+        (alias.asname or alias.name.split(".")[0])
+        for node in nodes
+        for alias in (node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else [])
+    }
+    found = []
+    for node in nodes:
+        defines, uses = _global_names(symtable.symtable(ast.unparse(node), "cell", "exec"))
+        found.append(Statement(node, frozenset(defines | (_changed_names(node) - modules)), frozenset(uses)))
+    return found
+
+
+def rests_on(all_statements: list[Statement], expression: ast.expr) -> list[Statement]:
+    """The statements that give the names in `expression` their meaning, and theirs, in the notebook's order."""
+    wanted = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+    chosen: set[int] = set()
+    while True:
+        more = {i for i, statement in enumerate(all_statements) if i not in chosen and statement.defines & wanted}
+        if not more:
+            return [all_statements[i] for i in sorted(chosen)]
+        chosen |= more
+        wanted |= {name for i in more for name in all_statements[i].uses}

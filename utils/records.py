@@ -1,0 +1,231 @@
+"""Recorded runs: what takes longer than a chapter may, executed once and shown ever after.
+
+A chapter collects rows, one per case. Normally they come from `chapters/_recorded/NN.json`; when the notebook is
+executed by `python -m utils.book record NN` they are computed, and each is saved as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import profiles
+from .errors import ConfigError, RunError
+
+PLAN = "BOOK_PLAN"  # environment variable: the file in which the runner tells the kernel about this run
+RESULT_MIME = "application/vnd.book.result+json"
+
+
+def recorded_file(number: int) -> Path:
+    """Where the recorded tables of a chapter stand."""
+    return profiles.ROOT / "chapters" / "_recorded" / f"{number:02d}.json"
+
+
+def partial_file(number: int) -> Path:
+    """Where rows wait until the whole notebook has been recorded: one JSON object a line."""
+    return profiles.ROOT / "_build" / "records" / f"{number:02d}.partial.jsonl"
+
+
+def read_recorded(number: int) -> dict[str, Any]:
+    """The recorded tables of a chapter by name; empty if there are none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = recorded_file(number)
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["tables"]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file}：记录文件损坏（{error}）；请用 git 恢复它，或重新记录") from None
+
+
+def read_partial(number: int) -> list[dict[str, Any]]:
+    """What an unfinished recording has saved. A last line cut short by a kill is left out."""
+    try:
+        lines = partial_file(number).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    saved = []
+    for line in lines:
+        try:
+            saved.append(json.loads(line))
+        except ValueError:
+            continue  # only ever the line during whose writing the process died
+    return saved
+
+
+def case_key(case: dict[str, Any]) -> str:
+    """A case as text: equal cases give equal text whatever the order of their keys."""
+    return json.dumps(case, sort_keys=True, ensure_ascii=False)
+
+
+def band_of(values: list[float], margin: float = 4.0, floor: float = 0.0) -> dict[str, float]:
+    """The interval that a live result must lie in: mean ± max(margin × sample standard deviation, floor).
+
+    Raises:
+        ConfigError: fewer than two values, and no floor to stand in for their spread.
+    """
+    if len(values) < 2 and floor <= 0:
+        raise ConfigError("记录区间至少要两个种子的结果，或给出 floor（区间的最小半宽）")
+    mean, deviation = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+    half = max(margin * deviation, floor)
+    return {"low": mean - half, "high": mean + half, "mean": mean, "deviation": deviation, "rows": len(values)}
+
+
+class Chapter:
+    """The recorded tables of one chapter, and the results that its run reports.
+
+    Args:
+        number: number of the chapter; names the file of its records.
+        record: compute the tables anew (only under `python -m utils.book record`).
+        profile: profile of this run; bands recorded under another one are not applied. Default: what the runner says.
+    """
+
+    def __init__(self, number: int, record: bool = False, profile: str | None = None) -> None:
+        plan_path = os.environ.get(PLAN)
+        self._plan = json.loads(Path(plan_path).read_text(encoding="utf-8")) if plan_path else {}
+        if self._plan and self._plan["number"] != number:
+            raise RunError(f"records.Chapter({number})：编号与文件名 {self._plan['chapter']} 不符")
+        if record and not self._plan.get("record"):
+            raise RunError(f"RECORD=True 只由记录命令使用：请运行 make record CHAPTER={number}")
+        self.number = number
+        self.profile = profile or self._plan.get("profile", "mini")
+        self._record = record
+        self._tables = read_recorded(number)
+
+    def collect(
+        self,
+        name: str,
+        function: Callable[..., dict[str, Any]],
+        cases: Iterable[dict[str, Any]],
+        *,
+        band: str | None = None,
+        value: str | None = None,
+        margin: float = 4.0,
+        floor: float = 0.0,
+    ) -> list[dict[str, Any]]:
+        """Rows of a table: for each case, the case, what `function(**case)` returned, and `seconds`.
+
+        Args:
+            name: the table's name, written out in the notebook (its code is found by it).
+            function: takes a case's entries as keywords and returns plain values by name.
+            cases: keyword arguments, plain JSON values.
+            band: name of a result of the live run that must lie near this table's column `value`.
+            value: the column from which the band is made.
+            margin: half width of the band in sample standard deviations.
+            floor: least half width of the band, in the column's unit.
+
+        Raises:
+            RunError: the table cannot be recorded: unknown name, or a case and its result share a key.
+            ConfigError: `band` without `value`.
+        """
+        cases = [dict(case) for case in cases]
+        if band and not value:
+            raise ConfigError(f"collect({name!r})：给了 band={band!r} 就要用 value= 指明取哪一列")
+        if not self._record or self._plan.get("only") not in (None, name):
+            return self._recorded_rows(name, cases)
+        if name not in self._plan["tables"]:
+            raise RunError(f"collect({name!r})：第一个参数要直接写成字符串，记录命令才能找到它依赖的代码")
+        key = self._plan["tables"][name]["key"]
+        rows = list(self._computed_rows(name, key, function, cases))
+        bands = {}
+        if band:
+            bands[band] = band_of([float(row["result"][value]) for row in rows], margin, floor)
+        self._save({"table": name, "key": key, "complete": [case_key(case) for case in cases], "bands": bands})
+        self._tables[name] = {"bands": bands, "profile": self.profile}
+        return [_flat(row) for row in rows]
+
+    def report(self, name: str, value: float) -> None:
+        """Show a result of this run beside its recorded band, so that a test can hold it to the band.
+
+        Raises:
+            RunError: the value is not a finite number.
+        """
+        value = float(value)
+        if not math.isfinite(value):
+            raise RunError(f"结果 {name} 不是有限的数：{value}")
+        tables = [table for table in self._tables.values() if table["profile"] == self.profile]
+        found = next((table["bands"][name] for table in tables if name in table["bands"]), None)
+        band = [found["low"], found["high"]] if found else None
+        note = "尚无记录区间"
+        if band:
+            outside = "" if band[0] <= value <= band[1] else "超出"
+            note = f"{outside}记录区间 [{band[0]:.4g}, {band[1]:.4g}]"
+        line = f"{name} = {value:.4g}（{note}）"
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if get_ipython() is None:
+            print(line)
+        else:
+            display({RESULT_MIME: {"name": name, "value": value, "band": band}, "text/plain": line}, raw=True)
+
+    def _recorded_rows(self, name: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        table = self._tables.get(name)
+        if table is None:
+            print(f"{name}：尚无记录（make record CHAPTER={self.number} 会生成它）。")
+            return []
+        by_case = {case_key(row["case"]): row for row in table["rows"]}
+        rows = [by_case[case_key(case)] for case in cases if case_key(case) in by_case]
+        machine = table["hardware"]
+        print(
+            f"{name}：记录于 {table['date'][:10]}，档位 {table['profile']}，{machine['processor']}（{machine['cores']} 核），"
+            f"共用时 {table['seconds']:.0f} 秒。"
+        )
+        if len(rows) < len(cases):
+            print(f"{name}：{len(cases)} 组实验中有 {len(cases) - len(rows)} 组尚无记录。")
+        for reason in self._plan.get("tables", {}).get(name, {}).get("stale", []):
+            print(f"注意：这份记录已过期：{reason}。")
+        return [_flat(row) for row in rows]
+
+    def _computed_rows(
+        self, name: str, key: str, function: Callable[..., dict[str, Any]], cases: list[dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        saved = [line for line in read_partial(self.number) if line["table"] == name and line["key"] == key]
+        done = {case_key(line["case"]): line for line in saved if "case" in line}
+        for position, case in enumerate(cases, start=1):
+            if case_key(case) not in done:
+                started = time.perf_counter()
+                result = {column: _plain(entry) for column, entry in function(**case).items()}
+                shared = sorted(set(result) & (set(case) | {"seconds"}))
+                if shared:
+                    raise RunError(f"collect({name!r})：结果与实验条件有同名的列 {'、'.join(shared)}，请改名")
+                row = {"case": case, "result": result, "seconds": round(time.perf_counter() - started, 3)}
+                self._save({"table": name, "key": key, **row})
+                done[case_key(case)] = row
+                print(f"{name} {position}/{len(cases)}：{case_key(case)}，{row['seconds']:.0f} 秒", flush=True)
+            yield done[case_key(case)]
+
+    def _save(self, line: dict[str, Any]) -> None:
+        file = partial_file(self.number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as stream:
+            # A line break first ends a line that a kill has cut short; empty lines are skipped in reading.
+            stream.write(("\n" + json.dumps(line, ensure_ascii=False) + "\n").encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row["case"], **row["result"], "seconds": row["seconds"]}
+
+
+def _plain(value: Any) -> Any:
+    """A result as JSON values: NumPy and TensorFlow scalars and arrays become numbers and lists."""
+    if hasattr(value, "numpy"):
+        value = value.numpy()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
