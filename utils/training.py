@@ -1,0 +1,261 @@
+"""One way to train: AdamW, warm-up and decay, clipping, early stopping, best weights, exact resume, a text progress bar.
+
+The data are a function of the step: `batches(step)` returns the batch of that step, always the same one. So the place in
+the data is the step number, and a run that was killed goes on exactly where it stood.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .errors import ConfigError
+
+NO_DECAY = ("bias", "beta", "gamma")  # biases and LayerNorm are not pulled towards zero (Devlin et al. 2019, code)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train. Defaults are BERT's for fine-tuning, where it states them (Devlin et al. 2019, appendix A).
+
+    Attributes:
+        steps: updates in all.
+        learning_rate: peak rate, reached after the warm-up.
+        warmup: share of the steps in which the rate grows linearly from zero.
+        decay: "linear" or "cosine" down to zero, or "constant".
+        weight_decay: decoupled decay (AdamW), off for biases and LayerNorm.
+        clip_norm: bound on the norm of all gradients together.
+        beta_2: decay rate of AdamW's second moment.
+        evaluate_every: steps between evaluations; None: only at the end.
+        patience: evaluations without improvement before stopping early; None: never.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup: float = 0.1
+    decay: str = "linear"
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    beta_2: float = 0.999
+    evaluate_every: int | None = None
+    patience: int | None = None
+
+    def __post_init__(self):
+        if self.steps < 1 or self.learning_rate <= 0 or not 0 <= self.warmup <= 1:
+            raise ConfigError(f"训练计划不合理：steps={self.steps}，learning_rate={self.learning_rate}，warmup={self.warmup}")
+        if self.decay not in ("linear", "cosine", "constant"):
+            raise ConfigError(f"decay={self.decay!r} 不认识；可选：linear、cosine、constant")
+
+
+@keras.saving.register_keras_serializable("book")
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to `peak`, then linear or cosine decay to zero at `steps`."""
+
+    def __init__(self, peak: float, steps: int, warmup: float, decay: str):
+        self.peak, self.steps, self.warmup, self.decay = peak, steps, warmup, decay
+
+    def __call__(self, step):
+        warm = max(1, math.ceil(self.warmup * self.steps))
+        step = tf.cast(step, "float32") + 1.0  # the first update already moves
+        left = tf.clip_by_value((self.steps + 1 - step) / max(1, self.steps + 1 - warm), 0.0, 1.0)
+        shape = {"linear": left, "cosine": 0.5 - 0.5 * tf.cos(math.pi * left), "constant": tf.ones_like(left)}
+        return self.peak * tf.minimum(step / warm, shape[self.decay])
+
+    def get_config(self):
+        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
+
+
+def make_optimizer(plan: Plan) -> keras.optimizers.Optimizer:
+    """AdamW as `plan` says, not yet built."""
+    optimizer = keras.optimizers.AdamW(
+        WarmupDecay(plan.learning_rate, plan.steps, plan.warmup, plan.decay),
+        weight_decay=plan.weight_decay,
+        beta_2=plan.beta_2,
+        global_clipnorm=plan.clip_norm,
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
+    return optimizer
+
+
+@dataclass
+class History:
+    """What a run left behind: a loss per step, the evaluations, which was best, seconds spent in training."""
+
+    losses: list[float] = field(default_factory=list)
+    evaluations: list[dict] = field(default_factory=list)  # {"step": …, "score": …, and what evaluate returned}
+    best_step: int = 0
+    best_score: float = -math.inf
+    seconds: float = 0.0
+    stopped_early: bool = False
+
+
+class Trainer:
+    """Trains `model` on `batches` after `plan`.
+
+    Args:
+        model: a built Keras model.
+        loss: loss(model, batch, training) -> scalar tensor.
+        batches: batches(step) -> dict of NumPy arrays; the same step gives the same batch.
+        plan: how to train.
+        evaluate: evaluate(model) -> dict with the key "score" (higher is better), or None.
+        state: file in which the run is kept for resuming (`.npz`), or None.
+        save_every: steps between two saves of the state.
+        jit_compile: let XLA compile the step (slower on CPU, faster on GPU).
+        label: name shown in the progress bar; None for silence.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Callable,
+        batches: Callable[[int], dict],
+        plan: Plan,
+        evaluate: Callable[[keras.Model], dict] | None = None,
+        state: str | os.PathLike | None = None,
+        save_every: int = 200,
+        jit_compile: bool = False,
+        label: str | None = "训练",
+    ):
+        self.model, self.loss, self.batches, self.plan, self.evaluate = model, loss, batches, plan, evaluate
+        self.state, self.save_every, self.label = Path(state) if state else None, save_every, label
+        self.optimizer = make_optimizer(plan)
+        self.optimizer.build(model.trainable_variables)
+        self.history = History()
+        self.step = 0
+        self.best: list[np.ndarray] | None = None
+        self._compiled = tf.function(self.train_step, jit_compile=jit_compile, reduce_retracing=True)
+
+    def train_step(self, batch: dict) -> tf.Tensor:
+        """One update; returns the loss. Also callable inside `strategy.run`."""
+        with tf.GradientTape() as tape:
+            loss = self.loss(self.model, batch, training=True)
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
+        return loss
+
+    def run(self, until: int | None = None) -> History:
+        """Train to the end of the plan (or to step `until`); keeps the best weights if there is an evaluation."""
+        if self.step == 0 and self.state and self.state.exists():
+            self.load_state()
+        until = min(until or self.plan.steps, self.plan.steps)
+        stream = self._stream(until)
+        started = time.perf_counter()
+        bar = Progress(self.label, self.step, self.plan.steps)
+        while self.step < until and not self.history.stopped_early:
+            self.history.losses.append(float(self._compiled(next(stream))))
+            self.step += 1
+            if not math.isfinite(self.history.losses[-1]):
+                raise ConfigError(f"第 {self.step} 步的损失不是有限数：学习率 {self.plan.learning_rate} 太大，请调小")
+            every = self.plan.evaluate_every or self.plan.steps
+            if self.evaluate and (self.step % every == 0 or self.step == self.plan.steps):
+                self._evaluate()
+            bar.show(self.step, self.history)
+            if self.state and (self.step % self.save_every == 0 or self.step == until):
+                self.history.seconds += time.perf_counter() - started
+                started = time.perf_counter()
+                self.save_state()
+        self.history.seconds += time.perf_counter() - started
+        bar.close()
+        finished = self.step >= self.plan.steps or self.history.stopped_early
+        if finished and self.best is not None:
+            for variable, value in zip(self.model.trainable_variables, self.best):
+                variable.assign(value)
+        return self.history
+
+    def _stream(self, until: int):
+        """The batches from the present step on, prepared one ahead of the training."""
+        if self.step >= until:
+            return iter(())
+        first = self.batches(self.step)
+        signature = {k: tf.TensorSpec([None] * np.ndim(v), np.asarray(v).dtype) for k, v in first.items()}
+        start = self.step
+        dataset = tf.data.Dataset.from_generator(
+            lambda: (self.batches(step) for step in range(start, until)), output_signature=signature
+        )
+        return iter(dataset.prefetch(2))
+
+    def _evaluate(self):
+        result = {"step": self.step, **self.evaluate(self.model)}
+        history = self.history
+        history.evaluations.append(result)
+        if result["score"] > history.best_score:
+            history.best_score, history.best_step = result["score"], self.step
+            self.best = [np.array(v) for v in self.model.trainable_variables]
+        elif self.plan.patience is not None:
+            since_best = sum(e["step"] > history.best_step for e in history.evaluations)
+            history.stopped_early = since_best >= self.plan.patience
+
+    def _variables(self) -> list:
+        # `variables` holds dropout's seed state too, which `weights` (and Keras's own callback) leaves out.
+        return list(self.model.variables) + list(self.optimizer.variables)
+
+    def save_state(self):
+        """Write everything that a resumed run needs; the old file stands until the new one is complete."""
+        arrays = {f"v{i}": np.array(v) for i, v in enumerate(self._variables())}
+        arrays |= {f"b{i}": v for i, v in enumerate(self.best or [])}
+        meta = {"step": self.step, "plan": asdict(self.plan), "history": asdict(self.history)}
+        arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        side = self.state.with_suffix(".partial")
+        with open(side, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(side, self.state)
+
+    def load_state(self):
+        """Continue from a state file of the same model and plan.
+
+        Raises:
+            ConfigError: the file belongs to another plan or another model.
+        """
+        with np.load(self.state) as arrays:
+            meta = json.loads(arrays["meta"].tobytes())
+            variables = self._variables()
+            fits = meta["plan"] == asdict(self.plan) and all(
+                f"v{i}" in arrays and arrays[f"v{i}"].shape == tuple(v.shape) for i, v in enumerate(variables)
+            )
+            if not fits:
+                raise ConfigError(f"{self.state} 属于另一个训练计划或模型；请删除它，或换一个 state 文件名")
+            for i, variable in enumerate(variables):
+                variable.assign(arrays[f"v{i}"])
+            best = [arrays[name] for name in arrays.files if name.startswith("b")]
+        self.best = best or None
+        self.step = meta["step"]
+        self.history = History(**meta["history"])
+
+
+class Progress:
+    """A line of plain text that is rewritten in place on a terminal or notebook, and silent in recorded executions."""
+
+    def __init__(self, label: str | None, start: int, steps: int):
+        self.label, self.first, self.steps = label, start, steps
+        self.started = self.shown = time.perf_counter()
+        self.quiet = label is None or bool(os.environ.get("BOOK_QUIET"))
+
+    def show(self, step: int, history: History):
+        now = time.perf_counter()
+        if self.quiet or (now - self.shown < 2 and step < self.steps):
+            return
+        self.shown = now
+        rate = (step - self.first) / max(now - self.started, 1e-9)
+        left = (self.steps - step) / max(rate, 1e-9)
+        score = f" · 验证 {history.evaluations[-1]['score']:.3f}" if history.evaluations else ""
+        loss = np.mean(history.losses[-20:])
+        text = f"{self.label} {step}/{self.steps} · 损失 {loss:.3f}{score} · {rate:.1f} 步/秒 · 还需 {left:.0f} 秒"
+        sys.stdout.write(f"\r{text:<90}")
+        sys.stdout.flush()
+
+    def close(self):
+        if not self.quiet and self.steps:
+            sys.stdout.write("\n")
