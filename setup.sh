@@ -1,0 +1,47 @@
+#!/bin/sh
+# Make .venv and install the locked packages into it; nothing happens if that is already done.
+#
+#   sh setup.sh          what the book needs
+#   sh setup.sh tests    what the tests need as well
+#
+# PYTHON=/path/to/python picks the interpreter; else python3.13, 3.12, 3.11 and python3 are tried in this order.
+# A copy of a lock is written into .venv after its installation has succeeded: an interrupted installation is
+# therefore done again, and an unchanged lock is not installed twice.
+set -eu
+cd "$(dirname "$0")"
+
+# TensorFlow has wheels for 3.11 to 3.13 only; a Python split into packages may lack venv's ensurepip.
+usable='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        "$PYTHON" -c "$usable" >/dev/null 2>&1 && printf '%s\n' "$PYTHON" && return
+        echo "PYTHON=$PYTHON 不能用：需要带 venv 的 Python 3.11、3.12 或 3.13。(PYTHON must be Python 3.11 to 3.13 with venv.)" >&2
+        return 1
+    fi
+    for candidate in python3.13 python3.12 python3.11 python3 python; do
+        # Running it is the test: a pyenv shim may exist on PATH and still refuse to run.
+        "$candidate" -c "$usable" >/dev/null 2>&1 && printf '%s\n' "$candidate" && return
+    done
+    echo "没有找到可用的 Python：请安装 Python 3.13（或 3.11、3.12；Debian/Ubuntu 还要 python3-venv）；TensorFlow 没有 3.14 的安装包。(Install Python 3.11 to 3.13, with venv.)" >&2
+    return 1
+}
+
+install() { # lock, copy of it in .venv
+    cmp -s "$1" "$2" && return
+    rm -f "$2"
+    echo "正在把 $1 装入 .venv，第一次要下载较多内容……"
+    .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r "$1"
+    cp "$1" "$2"
+}
+
+# A usable .venv is kept; a broken or half-made one, or one of another Python, is made again.
+if ! .venv/bin/python -c "$usable" >/dev/null 2>&1 || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    echo "正在用 $("$python" --version) 建立 .venv……"
+    "$python" -m venv --clear .venv
+fi
+install requirements.lock .venv/installed-requirements.lock
+if [ "${1:-}" = tests ]; then
+    install tests/requirements.lock .venv/installed-tests-requirements.lock
+fi
