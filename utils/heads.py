@@ -107,14 +107,15 @@ def replace_layer(model: keras.Model, path: str, layer: keras.layers.Layer) -> k
     if path not in known:
         raise ConfigError(f"模型里没有名为 {path!r} 的层；例如有：{'、'.join(list(known)[:8])}……")
     parent_path, _, attribute = path.rpartition(".")
+    old = known[path]
     if attribute.isdigit():  # an element of a list, such as blocks.0
         owner_path, _, list_name = parent_path.rpartition(".")
-        getattr(known.get(owner_path, model), list_name)[int(attribute)] = layer
+        owner = known.get(owner_path, model)
+        getattr(owner, list_name)[int(attribute)] = layer
     else:
         owner = known.get(parent_path, model)
-        # Keras locks a built layer's attributes against new sub-layers; a replacement is exactly that.
-        tracker = owner._tracker
-        tracker.unlock()
+    # Keras keeps a second list of a layer's children for its variables; the newcomer takes the old one's place in it.
+    owner._tracker.replace_tracked_value("layers", old, layer)
+    if not attribute.isdigit():
         setattr(owner, attribute, layer)
-        tracker.lock()
-    return known[path]
+    return old

@@ -216,8 +216,8 @@ def masked_scores(model: LanguageModel, stream: TextStream, recipe: Recipe, batc
     for index in range(batches):
         random = np.random.default_rng([99, index])
         batch = mask_batch(stream.sequences(random, 64, recipe.length), random, recipe.masked, len(stream.vocabulary))
-        logits = np.array(model({k: batch[k] for k in ("input_ids", "positions")}, training=False))
-        losses.append(np.array(keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True)))
+        logits = ops.convert_to_numpy(model({k: batch[k] for k in ("input_ids", "positions")}, training=False))
+        losses.append(keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True))
         hits.append(logits.argmax(-1) == batch["labels"])
     accuracy = float(np.concatenate(hits).mean())
-    return {"score": accuracy, "accuracy": accuracy, "loss": float(np.concatenate(losses).mean())}
+    return {"score": accuracy, "accuracy": accuracy, "loss": float(np.mean([ops.mean(loss) for loss in losses]))}

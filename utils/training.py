@@ -190,7 +190,7 @@ class Trainer:
         history.evaluations.append(result)
         if result["score"] > history.best_score:
             history.best_score, history.best_step = result["score"], self.step
-            self.best = [np.array(v) for v in self.model.trainable_variables]
+            self.best = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
         elif self.plan.patience is not None:
             since_best = sum(e["step"] > history.best_step for e in history.evaluations)
             history.stopped_early = since_best >= self.plan.patience
@@ -201,7 +201,7 @@ class Trainer:
 
     def save_state(self):
         """Write everything that a resumed run needs; the old file stands until the new one is complete."""
-        arrays = {f"v{i}": np.array(v) for i, v in enumerate(self._variables())}
+        arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         arrays |= {f"b{i}": v for i, v in enumerate(self.best or [])}
         meta = {"step": self.step, "plan": asdict(self.plan), "history": asdict(self.history)}
         arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)

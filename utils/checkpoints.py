@@ -1,0 +1,307 @@
+"""Hugging Face BERT checkpoints to and from the book's encoder: `config.json`, the vocabulary and `model.safetensors`.
+
+Only safetensors are read (no pickle). Every tensor of the encoder must be there and fit; a head that is missing starts
+anew, and the report says so. Format: transformers' `BertModel`, `BertForTokenClassification`,
+`BertForSequenceClassification`, `BertForMaskedLM`, `BertLMHeadModel`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from .encoder import Encoder, EncoderConfig
+from .errors import CheckpointError, ConfigError
+from .heads import LanguageModel, SequenceClassifier, TokenClassifier, layers_by_path
+
+WEIGHTS = "model.safetensors"
+KINDS = {
+    "encoder": "BertModel",
+    "token": "BertForTokenClassification",
+    "sequence": "BertForSequenceClassification",
+    "language": "BertForMaskedLM",
+}
+# Attribute path of a layer in `Encoder` or a head -> name of the module in Hugging Face's BERT.
+BLOCK_MODULES = {
+    "attention.query": "attention.self.query",
+    "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value",
+    "attention.projection": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "expand": "intermediate.dense",
+    "contract": "output.dense",
+    "contract_norm": "output.LayerNorm",
+}
+MODULES = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.position": "embeddings.position_embeddings",
+    "embeddings.token_type": "embeddings.token_type_embeddings",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "pooler": "pooler.dense",
+}
+HEAD_MODULES = {
+    "classifier": "classifier",
+    "transform": "cls.predictions.transform.dense",
+    "transform_norm": "cls.predictions.transform.LayerNorm",
+}
+TENSORS = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
+TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")  # copies of the embedding table and the bias
+OTHER_NAMES = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}  # TensorFlow-era checkpoints
+
+
+@dataclass
+class LoadReport:
+    """What happened to each tensor: read, in the file but not used, or started anew."""
+
+    loaded: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    initialised: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"读入 {len(self.loaded)} 个张量"]
+        if self.unused:
+            parts.append(f"文件里有而没有用到：{'、'.join(self.unused)}")
+        if self.initialised:
+            parts.append(f"新初始化：{'、'.join(self.initialised)}")
+        return "；".join(parts)
+
+
+def tensor_names(model: keras.Model) -> list[tuple[str, keras.Variable, bool]]:
+    """Every trainable tensor of an encoder or head: (name in a checkpoint, variable, whether it is transposed)."""
+    encoder = model if isinstance(model, Encoder) else model.encoder
+    prefix = "" if model is encoder else "bert."
+    modules = {path: prefix + name for path, name in MODULES.items()}
+    for i in range(len(encoder.blocks)):
+        modules |= {f"blocks.{i}.{p}": f"{prefix}encoder.layer.{i}.{name}" for p, name in BLOCK_MODULES.items()}
+    layers = {modules[path]: layer for path, layer in layers_by_path(encoder).items() if path in modules}
+    if model is not encoder:
+        layers |= {HEAD_MODULES[p]: layer for p, layer in layers_by_path(model).items() if p in HEAD_MODULES}
+    found = [
+        (f"{module}.{TENSORS[variable.name]}", variable, variable.name == "kernel")
+        for module, layer in layers.items()
+        for variable in layer.trainable_variables
+    ]
+    if isinstance(model, LanguageModel):
+        found.append(("cls.predictions.bias", model.bias, False))
+    return found
+
+
+def resolve(source: str | os.PathLike, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint: `source` itself if it is a folder, else the hub's snapshot of that id.
+
+    Raises:
+        CheckpointError: neither a folder nor to be had from the hub.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") > 1:
+        raise CheckpointError(f"检查点文件夹 {source} 不存在；请检查路径")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["config.json", "vocab.txt", "tokenizer*.json", "special_tokens_map.json", WEIGHTS]
+    try:
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"取不到模型 {source}（版本 {revision or '默认'}）：{reason}。可设 HF_ENDPOINT 换镜像，"
+            "已下载过可设 HF_HUB_OFFLINE=1，或改用 PROFILE = \"mini\""
+        ) from error
+
+
+def read_config(folder: Path) -> dict:
+    """`config.json` of a checkpoint folder as a dict.
+
+    Raises:
+        CheckpointError: the file is missing, is no JSON, or describes no BERT.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} 不存在：这不是 Hugging Face 格式的检查点文件夹") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} 不是有效的 JSON：{error}；请重新下载") from error
+    if not isinstance(values, dict) or values.get("model_type", "bert") != "bert":
+        raise CheckpointError(f"{path} 的 model_type 不是 bert：本书的编码器只读 BERT")
+    missing = [name for name in ("vocab_size", "hidden_size", "num_hidden_layers") if name not in values]
+    if missing:
+        raise CheckpointError(f"{path} 缺少 {'、'.join(missing)}")
+    return values
+
+
+def read_tensors(folder: Path) -> dict[str, np.ndarray]:
+    """All tensors of `model.safetensors`, named as today's Hugging Face BERT names them.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"{path} 不存在；本书只读 safetensors（pytorch_model.bin 请先用 transformers 转换）")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{path} 读不出来（{error}）：文件不完整或类型不支持，请重新下载") from error
+    for new, old in OTHER_NAMES.items():
+        tensors = {n.removesuffix(old) + new if n.endswith(old) else n: t for n, t in tensors.items()}
+    return tensors
+
+
+def load_weights(model: keras.Model, folder: str | os.PathLike, new_head: bool = False) -> LoadReport:
+    """Fill a built encoder or head from a checkpoint folder.
+
+    Args:
+        model: an `Encoder` or a model of `utils.heads`.
+        folder: checkpoint folder.
+        new_head: leave the head as it is, even if the file has one.
+
+    Raises:
+        CheckpointError: a tensor of the encoder is missing, or a shape does not fit; names file, tensor and both shapes.
+    """
+    path = Path(folder) / WEIGHTS
+    tensors = {name.removeprefix("bert."): tensor for name, tensor in read_tensors(folder).items()}
+    report = LoadReport()
+    for name, variable, transposed in tensor_names(model):
+        name = name.removeprefix("bert.")
+        is_new = name.startswith(("pooler.", "classifier.", "cls."))
+        if (new_head and name.startswith("classifier.")) or (is_new and name not in tensors):
+            report.initialised.append(name)
+            continue
+        if name not in tensors:
+            raise CheckpointError(f"{path} 里没有张量 {name}（模型需要形状 {tuple(variable.shape)}）；文件与 config.json 不符")
+        value = tensors[name].T if transposed else tensors[name]
+        if value.shape != tuple(variable.shape):
+            needed = tuple(variable.shape)[::-1] if transposed else tuple(variable.shape)
+            raise CheckpointError(f"{path} 的张量 {name} 形状是 {tensors[name].shape}，模型需要 {needed}")
+        variable.assign(value.astype("float32"))
+        report.loaded.append(name)
+    used = set(report.loaded) | {name for name in TIED if "cls.predictions.bias" in report.loaded}
+    report.unused = sorted(set(tensors) - used - {"embeddings.position_ids"})
+    return report
+
+
+def load(
+    kind: str,
+    source: str | os.PathLike,
+    revision: str | None = None,
+    labels: list[str] | None = None,
+    random_start: bool = False,
+    **changes,
+) -> keras.Model:
+    """Build a model from a checkpoint and fill it.
+
+    Args:
+        kind: "encoder", "token", "sequence" or "language".
+        source: folder or hub id.
+        revision: commit, tag or branch of a hub id.
+        labels: label names of a classifier; None takes those of the checkpoint's config.
+        random_start: take only the shape and leave the weights as initialised.
+        changes: fields of `EncoderConfig` to set otherwise (dropout, is_decoder, add_pooler…).
+
+    Returns:
+        the model, with `report` (a `LoadReport`) and, for classifiers, `labels`.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"没有种类 {kind!r}；可选：{'、'.join(KINDS)}")
+    folder = resolve(source, revision)
+    values = read_config(folder)
+    own_labels = [values["id2label"][str(i)] for i in range(len(values["id2label"]))] if "id2label" in values else None
+    names = labels or own_labels
+    if kind in ("token", "sequence") and not names:
+        raise CheckpointError(f"{folder / 'config.json'} 没有 id2label；请用 labels=[…] 给出标签")
+    if "add_pooler" not in changes:
+        has_pooler = not random_start and any("pooler." in name for name in read_tensors(folder))
+        changes["add_pooler"] = kind == "sequence" or (kind == "encoder" and has_pooler)
+    encoder = Encoder(replace(EncoderConfig.from_dict(values), **changes))
+    if kind == "encoder":
+        model = encoder
+    elif kind == "language":
+        model = LanguageModel(encoder)
+    else:
+        model = (TokenClassifier if kind == "token" else SequenceClassifier)(encoder, len(names))
+        model.labels = list(names)
+    new_head = labels is not None and labels != own_labels
+    model.report = LoadReport() if random_start else load_weights(model, folder, new_head=new_head)
+    return model
+
+
+def load_encoder(source: str | os.PathLike, revision: str | None = None, **changes) -> Encoder:
+    """`load("encoder", …)`."""
+    return load("encoder", source, revision, **changes)
+
+
+def load_tokenizer(source: str | os.PathLike, revision: str | None = None):
+    """The fast `transformers.BertTokenizer` of a checkpoint.
+
+    Raises:
+        CheckpointError: the folder holds no vocabulary (transformers would silently make an empty one).
+    """
+    folder = resolve(source, revision)
+    if not any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
+        raise CheckpointError(f"{folder} 里没有 vocab.txt 或 tokenizer.json，无法切分文本")
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder))
+
+
+def save(
+    model: keras.Model,
+    folder: str | os.PathLike,
+    *,
+    tokenizer=None,
+    vocabulary: list[str] | None = None,
+    dtype: str = "float32",
+) -> Path:
+    """Write `model` as a Hugging Face folder that transformers and `load` read.
+
+    Args:
+        model: an `Encoder` or a model of `utils.heads`.
+        folder: where to; made if missing. Each file is replaced only when its successor is complete.
+        tokenizer: a transformers tokenizer to store beside it, or
+        vocabulary: pieces for a `vocab.txt` (uncased).
+        dtype: "float32" or "float16" on disk.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = model if isinstance(model, Encoder) else model.encoder
+    kind = {Encoder: "encoder", TokenClassifier: "token", SequenceClassifier: "sequence"}.get(type(model), "language")
+    values = asdict(encoder.config)
+    del values["add_pooler"]
+    architecture = "BertLMHeadModel" if kind == "language" and encoder.config.is_decoder else KINDS[kind]
+    values |= {"model_type": "bert", "architectures": [architecture], "tie_word_embeddings": True}
+    if getattr(model, "labels", None):
+        values["id2label"] = {str(i): label for i, label in enumerate(model.labels)}
+        values["label2id"] = {label: i for i, label in enumerate(model.labels)}
+    tensors = {}
+    for name, variable, transposed in tensor_names(model):
+        array = keras.ops.convert_to_numpy(variable).astype(dtype)
+        tensors[name] = np.ascontiguousarray(array.T if transposed else array)
+    files = {
+        "config.json": (json.dumps(values, ensure_ascii=False, indent=2) + "\n").encode(),
+        WEIGHTS: to_bytes(tensors, metadata={"format": "pt"}),
+    }
+    if vocabulary is not None:
+        limit = encoder.config.max_position_embeddings
+        settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": limit}
+        files["vocab.txt"] = ("\n".join(vocabulary) + "\n").encode()
+        files["tokenizer_config.json"] = (json.dumps(settings, indent=2) + "\n").encode()
+    for name, content in files.items():
+        side = folder / (name + ".partial")
+        side.write_bytes(content)
+        os.replace(side, folder / name)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(str(folder))
+    return folder
