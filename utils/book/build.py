@@ -1,0 +1,100 @@
+"""Build the site from the stage with jupyter-book, warnings as errors, only when something changed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import profiles
+from ..errors import RunError
+from . import stage as staging
+from .results import ChapterResult
+
+BUILD = profiles.ROOT / "_build"
+STAMP = ".book-stamp"  # inside the site, so that site and stamp change places together
+TOOLS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex",
+         "sphinx-mathjax-offline")
+MARKER = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def build(
+    results: Sequence[ChapterResult],
+    root: Path = profiles.ROOT,
+    folder: Path | None = None,
+    allow_missing: bool = False,
+) -> Path:
+    """Stage the chapters and build the site; if nothing changed since the last build, only return its path.
+
+    The site is built aside and moved into place at the end: a kill at any moment leaves the old one.
+
+    Args:
+        results: one for each chapter that was run.
+        root: the repository.
+        folder: where the build lies; `_build` of the repository if None.
+        allow_missing: whether notebooks without a result are built without outputs.
+
+    Returns:
+        Path of `index.html`.
+
+    Raises:
+        RunError: a chapter has no result, or jupyter-book gave a warning or an error.
+    """
+    folder = folder or root / "_build"
+    site, old, work = folder / "html", folder / "html.old", folder / "site-work"
+    if old.exists() and not site.exists():  # killed between the two moves below
+        old.rename(site)
+    stage = staging.prepare(results, folder / "stage", root, allow_missing)
+    stamp = fingerprint(stage.folder)
+    if (site / STAMP).is_file() and (site / STAMP).read_text() == stamp:
+        return site / "index.html"
+    shutil.rmtree(work, ignore_errors=True)  # from scratch: Sphinx repeats no warning for a page that it has cached
+    run_jupyter_book(stage.folder, work, folder / "site.log")
+    made = work / "_build" / "html"
+    (made / STAMP).write_text(stamp)
+    shutil.rmtree(old, ignore_errors=True)
+    if site.exists():
+        site.rename(old)
+    made.rename(site)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
+    return site / "index.html"
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of everything that the site depends on: all staged files and the versions of the tools."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    for tool in TOOLS:
+        digest.update(f"{tool}={importlib.metadata.version(tool)}\n".encode())
+    digest.update(sys.version.encode())
+    return digest.hexdigest()
+
+
+def run_jupyter_book(stage: Path, work: Path, log: Path) -> None:
+    """Run `jupyter-book build` on the stage; quiet unless it fails.
+
+    Raises:
+        RunError: with the first warnings or errors, paths relative to the stage; the log holds everything.
+    """
+    arguments = ["build", str(stage), "--path-output", str(work), "-W", "-n", "--keep-going", "-q"]
+    program = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, *arguments]
+    environment = {**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          encoding="utf-8", errors="replace", check=False)
+    text = MARKER.sub("", done.stdout)
+    log.write_text(text, encoding="utf-8")
+    if done.returncode == 0 and (work / "_build" / "html" / "index.html").is_file():
+        return
+    lines = [line.replace(f"{stage}{os.sep}", "") for line in text.splitlines() if re.search(r"WARNING|ERROR|CRITICAL", line)]
+    shown = "；".join(dict.fromkeys(lines[:10])) or "没有可用的消息"
+    raise RunError(f"网站没有建成：{shown}（共 {len(lines)} 条，全文见 {log}）")
