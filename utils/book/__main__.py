@@ -1,0 +1,165 @@
+"""`python -m utils.book`: each sub-command is one function below; what it needs is imported inside it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import profiles
+from ..errors import BookError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run chapters and print what came of them."""
+    from . import report, runner
+
+    results = runner.run(options.chapters, _settings(options))
+    print("\n" + report.summary(results))
+    return 0 if report.succeeded(results) else 1
+
+
+def build(options: argparse.Namespace) -> int:
+    """Run what is not in the cache, then build the site; print the path of its front page."""
+    from . import build as site
+    from . import report, runner
+
+    results = runner.run((), _settings(options))
+    print("\n" + report.summary(results), flush=True)
+    print(site.build(results))
+    return 0 if report.succeeded(results) else 1
+
+
+def check(options: argparse.Namespace) -> int:
+    """Print what the lint finds in the notebooks."""
+    from . import lint
+
+    findings = lint.check([Path(path) for path in options.paths] or None)
+    print("\n".join(findings) if findings else "笔记本检查通过。")
+    return 1 if findings else 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve the built site on this machine."""
+    from . import serve as server
+
+    server.serve(options.port)
+    return 0
+
+
+def record(options: argparse.Namespace) -> int:
+    """Make the recorded tables of a chapter anew."""
+    from . import chapters, runner
+
+    (chapter,) = chapters.find([options.chapter], profiles.ROOT)
+    print(runner.record(chapter, _settings(options), options.only))
+    return 0
+
+
+def records(options: argparse.Namespace) -> int:
+    """List all recorded tables; fail if `--strict` and one does not hold."""
+    from . import chapters, recording, report
+
+    found = chapters.all_chapters(profiles.ROOT)
+    reasons = {chapter.id: recording.stale_tables(chapter, profiles.ROOT) for chapter in found}
+    print(report.record_list(found, reasons))
+    return 1 if options.strict and any(stale for tables in reasons.values() for stale in tables.values()) else 0
+
+
+def new(options: argparse.Namespace) -> int:
+    """Make a chapter from the template."""
+    from . import template
+
+    print(template.new(options.slug, options.part, options.title))
+    return 0
+
+
+def clean(options: argparse.Namespace) -> int:
+    """Remove everything that was built or executed; unfinished recordings stay unless `--all`."""
+    folder = profiles.ROOT / "_build"
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name == "records" and not options.all:
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    whole = argparse.ArgumentParser(prog="python -m utils.book", description="运行、记录与构建本书")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="命令")
+
+    def command(function, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__, help=summary, description=summary)
+        sub.set_defaults(function=function)
+        return sub
+
+    def run_options(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--profile", default="mini", help="mini（默认）或 full")
+        sub.add_argument("-p", dest="overrides", metavar="NAME=VALUE", action="append", default=[], help="改一个参数")
+
+    def schedule_options(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--jobs", type=_positive(int), default=2, metavar="N", help="同时运行几章（默认 2）")
+        sub.add_argument("--force", action="store_true", help="不用缓存，全部重新执行")
+        sub.add_argument("--timeout", type=_positive(float), metavar="S", help="每本笔记本的时限（秒）")
+
+    running = command(run, "执行笔记本（没有改动的取自缓存）")
+    running.add_argument("chapters", nargs="*", metavar="CHAPTER", help="编号、短名或路径；不写则全部")
+    run_options(running)
+    schedule_options(running)
+    building = command(build, "执行需要执行的，再生成网站")
+    run_options(building)
+    schedule_options(building)
+    command(check, "检查笔记本的写法").add_argument("paths", nargs="*")
+    command(serve, "在本机查看网站").add_argument("port", nargs="?", type=_positive(int), default=8000)
+    recording = command(record, "重新生成一章的记录（可中断后继续）")
+    recording.add_argument("chapter", metavar="CHAPTER")
+    recording.add_argument("--only", metavar="TABLE", help="只记录这一张表")
+    run_options(recording)
+    command(records, "列出所有记录，是否过期").add_argument("--strict", action="store_true", help="有过期的就以失败退出")
+    making = command(new, "由模板新建一章")
+    for name in ("slug", "part", "title"):
+        making.add_argument(name)
+    command(clean, "删除所有生成的文件").add_argument("--all", action="store_true", help="连同未完成的记录")
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. An error of the book's own is one line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # a terminal with another encoding must not stop a run
+    options = parser().parse_args(arguments)
+    try:
+        return options.function(options)
+    except BookError as error:
+        print(f"错误：{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("已中断；做完的都留在缓存里。", file=sys.stderr)
+        return 130
+
+
+def _settings(options: argparse.Namespace):
+    from .runner import Settings, parse_override
+
+    scheduling = {name: getattr(options, name) for name in ("jobs", "force", "timeout") if hasattr(options, name)}
+    overrides = tuple(parse_override(text) for text in options.overrides)
+    return Settings(profile=options.profile, overrides=overrides, **scheduling)
+
+
+def _positive(kind: type):
+    """An argparse type: a number above zero."""
+
+    def number(text: str):
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError("要大于 0")
+        return value
+
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Executed notebooks, kept under a key that changes exactly when a run could give something else.
+
+An entry is two files, `KEY.ipynb` and `KEY.json`; the second is written last and holds the hash of the first. Each is
+written beside its place, flushed to disk and renamed, so that a kill at any moment leaves whole entries only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import dependencies, fingerprints
+from .chapters import Chapter
+from .dependencies import digest
+from .results import ChapterResult
+
+FORMAT = 1  # raise it when the runner changes in a way that makes old entries wrong
+KEPT = 4  # entries per chapter and profile: other devices, parameters, or the state before an edit
+
+
+def inputs(chapter: Chapter, parameters: dict[str, Any], profile: str, device: str, root: Path) -> dict[str, Any]:
+    """Everything that an execution of a chapter depends on, as JSON values.
+
+    Args:
+        chapter: the notebook.
+        parameters: what the runner injects into its parameters cell.
+        profile: "mini" or "full".
+        device: name of the device, as from `fingerprints.device_name`.
+        root: folder of the repository.
+    """
+    notebook = dependencies.read_notebook(chapter.path)
+    cells = dependencies.code_cells(notebook)
+    files = dependencies.helper_files([dependencies.parse(cell.source) for cell in cells], root)
+    recorded = root / "chapters" / "_recorded" / f"{chapter.number or 0:02d}.json"
+    uses_records = "utils.records" in files and recorded.is_file()
+    return {
+        "format": FORMAT,
+        "chapter": chapter.id,
+        "cells": [[cell.id, cell.source, list(cell.tags)] for cell in cells],
+        "kernel": notebook["metadata"].get("kernelspec", {}).get("name", ""),
+        "parameters": parameters,
+        "profile": profile,
+        "device": device,
+        "python": list(sys.version_info[:2]),
+        "packages": fingerprints.packages(root),
+        "helpers": {name: digest(file.read_bytes()) for name, file in files.items()},
+        "data": fingerprints.data_hashes(files, root),
+        "recorded": digest(recorded.read_bytes()) if uses_records else "",
+    }
+
+
+def key_of(values: dict[str, Any]) -> str:
+    """The key for inputs: SHA-256 of their canonical JSON."""
+    return digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, whenever it looks and whatever is killed, sees the old or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    side = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with side.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(side, path)
+    if hasattr(os, "O_DIRECTORY"):  # the rename itself reaches the disk with the folder; Windows has no such call
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class Store:
+    """The cache of one profile, below `_build/cache/<profile>/`."""
+
+    def __init__(self, root: Path, profile: str) -> None:
+        self.folder = root / "_build" / "cache" / profile
+
+    def load(self, chapter: Chapter, key: str) -> ChapterResult | None:
+        """The entry with this key, status "cached"; None if there is none. A damaged entry is removed."""
+        executed, record = self._files(chapter, key)
+        try:
+            saved = json.loads(record.read_bytes())
+            if digest(executed.read_bytes()) != saved.pop("executed_sha256"):
+                raise ValueError("hash")
+            for name in ("source", "executed", "log"):
+                saved.pop(name)
+            result = ChapterResult(source=chapter.path, executed=executed, log=record.with_suffix(".log"), **saved)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            record.unlink(missing_ok=True)
+            executed.unlink(missing_ok=True)
+            return None
+        result.status = "cached"
+        os.utime(record)  # the most recently used entries are the ones kept
+        return result
+
+    def save(self, chapter: Chapter, key: str, result: ChapterResult, executed: bytes) -> ChapterResult:
+        """Keep a successful execution; returns the result with `executed` and `log` set to the cache's files."""
+        path, record = self._files(chapter, key)
+        log = record.with_suffix(".log")
+        write_atomically(log, result.log.read_bytes() if result.log.is_file() else b"")
+        result.executed, result.log = path, log
+        write_atomically(path, executed)
+        values = {**result.to_json(), "executed_sha256": digest(executed)}
+        write_atomically(record, json.dumps(values, ensure_ascii=False, indent=1).encode())
+        self._prune(path.parent)
+        return result
+
+    def _files(self, chapter: Chapter, key: str) -> tuple[Path, Path]:
+        folder = self.folder / chapter.id
+        return folder / f"{key[:32]}.ipynb", folder / f"{key[:32]}.json"
+
+    def _prune(self, folder: Path) -> None:
+        """Remove all but the latest entries, and what killed runs have left."""
+        records = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for record in records[KEPT:]:
+            record.unlink(missing_ok=True)
+        kept = {record.stem for record in records[:KEPT]}
+        for file in folder.iterdir():
+            orphan = file.suffix in (".ipynb", ".log") and file.stem not in kept
+            if orphan or (file.suffix == ".part" and not _alive(file)):
+                file.unlink(missing_ok=True)
+
+
+def _alive(part: Path) -> bool:
+    """Whether the process that writes this side file still runs (its number is in the name)."""
+    number = part.name.split(".")[-2]
+    if not number.isdigit() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
