@@ -37,14 +37,14 @@ check: setup    ## 检查笔记本的格式与规则
 	@$(BOOK) check
 
 pretrain: setup ## 重新预训练随书的检查点（约两个半小时，可中断后继续）
-	@$(BOOK) pretrain
+	@.venv/bin/python -m utils.book.pretrain
 
 lock: setup-tests ## 由 requirements.txt 重新生成两个锁文件
 	@$(LOCK) requirements.txt --output-file requirements.lock
 	@$(LOCK) tests/requirements.txt --constraints requirements.lock --output-file tests/requirements.lock
 
-clean:          ## 删除 _build（不动 .venv）
-	@rm -rf _build
+clean:          ## 删除执行结果与网站（不动 .venv）
+	@test ! -x .venv/bin/python || $(BOOK) clean
 
 setup:
 	@sh setup.sh
