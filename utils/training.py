@@ -235,6 +235,19 @@ class Trainer:
         self.history = History(**meta["history"])
 
 
+def token_loss(model: keras.Model, batch: dict, training: bool):
+    """Cross-entropy of `batch["labels"]` (b, t), averaged over the places that `batch["weights"]` counts."""
+    logits = model(batch, training=training)
+    losses = keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True)
+    return keras.ops.sum(losses * batch["weights"]) / keras.ops.maximum(keras.ops.sum(batch["weights"]), 1.0)
+
+
+def sequence_loss(model: keras.Model, batch: dict, training: bool):
+    """Mean cross-entropy of `batch["labels"]` (b,)."""
+    logits = model(batch, training=training)
+    return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True))
+
+
 class Progress:
     """A line of plain text that is rewritten in place on a terminal or notebook, and silent in recorded executions."""
 

@@ -1,0 +1,124 @@
+"""The training routine: exact resume, early stopping, schedule, decay, against closed forms and an uninterrupted run."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from utils import training
+from utils.encoder import Encoder, EncoderConfig
+from utils.errors import ConfigError
+from utils.heads import TokenClassifier
+
+CONFIG = EncoderConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+
+
+def make_model(seed=0):
+    keras.utils.set_random_seed(seed)
+    return TokenClassifier(Encoder(CONFIG), 3)
+
+
+def batch(step):
+    random = np.random.default_rng(step)
+    ids = random.integers(5, 30, (4, 8)).astype(np.int32)
+    return {"input_ids": ids, "labels": (ids % 3).astype(np.int32), "weights": np.ones((4, 8), np.float32)}
+
+
+def weights_of(model):
+    return [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+
+
+def trainer(model, plan, **more):
+    return training.Trainer(model, training.token_loss, batch, plan, label=None, **more)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tmp_path):
+    tf.config.experimental.enable_op_determinism()
+    plan = training.Plan(steps=12, learning_rate=1e-2, evaluate_every=4)
+
+    def evaluate(model):
+        return {"score": -float(training.token_loss(model, batch(99), training=False))}
+
+    whole = make_model()
+    history = trainer(whole, plan, evaluate=evaluate).run()
+    first = trainer(make_model(), plan, evaluate=evaluate, state=tmp_path / "state.npz", save_every=5)
+    first.run(until=7)  # a kill after this finds the state of step 7
+    second_model = make_model(seed=5)  # another start and another dropout seed: all must come from the file
+    second = trainer(second_model, plan, evaluate=evaluate, state=tmp_path / "state.npz", save_every=5)
+    resumed = second.run()
+    assert resumed.losses == history.losses
+    assert resumed.evaluations == history.evaluations
+    for mine, theirs in zip(weights_of(second_model), weights_of(whole)):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_state_of_another_plan_is_refused(tmp_path):
+    trainer(make_model(), training.Plan(2, 1e-3), state=tmp_path / "s.npz").run()
+    with pytest.raises(ConfigError, match="另一个训练计划"):
+        trainer(make_model(), training.Plan(3, 1e-3), state=tmp_path / "s.npz").run()
+
+
+def test_a_half_written_state_is_never_read(tmp_path):
+    (tmp_path / "s.partial").write_bytes(b"half")
+    run = trainer(make_model(), training.Plan(2, 1e-3), state=tmp_path / "s.npz")
+    assert len(run.run().losses) == 2
+
+
+def test_the_schedule_equals_its_closed_form():
+    schedule = training.WarmupDecay(1.0, 100, 0.1, "linear")
+    for step in range(100):
+        expected = (step + 1) / 10 if step < 10 else (100 - step) / 91
+        assert float(schedule(step)) == pytest.approx(min(expected, 1.0), abs=1e-6)
+    cosine = training.WarmupDecay(1.0, 100, 0.1, "cosine")
+    assert float(cosine(54)) == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 46 / 91), abs=1e-6)
+
+
+def test_decay_moves_kernels_and_embeddings_but_not_biases_and_norms():
+    model = make_model()
+    for variable in model.trainable_variables:
+        variable.assign(np.ones(variable.shape))
+    plan = training.Plan(steps=1, learning_rate=0.1, warmup=0.0, decay="constant", weight_decay=0.5)
+    optimizer = training.make_optimizer(plan)
+    optimizer.build(model.trainable_variables)
+    zeros = [tf.zeros(v.shape) for v in model.trainable_variables]
+    optimizer.apply_gradients(zip(zeros, model.trainable_variables))
+    for variable in model.trainable_variables:
+        kept = any(name in variable.path.rsplit("/", 1)[-1] for name in training.NO_DECAY)
+        value = keras.ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(value, 1.0 if kept else 1 - 0.1 * 0.5, rtol=1e-6)
+    assert any("beta" in v.path for v in model.trainable_variables)
+
+
+def test_early_stopping_returns_the_best_weights():
+    scores = iter([0.2, 0.9, 0.5, 0.4, 0.8])
+    seen = []
+
+    def evaluate(model):
+        seen.append(weights_of(model))
+        return {"score": next(scores)}
+
+    model = make_model()
+    history = trainer(model, training.Plan(50, 1e-2, evaluate_every=2, patience=2), evaluate=evaluate).run()
+    assert history.stopped_early and history.best_step == 4 and len(history.losses) == 8
+    for mine, best in zip(weights_of(model), seen[1]):
+        np.testing.assert_array_equal(mine, best)
+
+
+def test_the_token_loss_is_the_mean_over_weighted_places():
+    model = make_model()
+    example = batch(1)
+    example["weights"][:, 4:] = 0
+    logits = keras.ops.convert_to_numpy(model(example, training=False))
+    logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    rows, columns = np.indices(example["labels"].shape)
+    picked = -logp[rows, columns, example["labels"]][:, :4]
+    assert float(training.token_loss(model, example, training=False)) == pytest.approx(picked.mean(), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_hint():
+    with pytest.raises(ConfigError, match="学习率"):
+        training.Trainer(
+            make_model(), lambda m, b, training: tf.reduce_sum(m(b)) * float("nan"), batch, training.Plan(3, 1e-3), label=None
+        ).run()
