@@ -38,6 +38,7 @@ BROUGHT_BY = {
     "markdown-it-py": "jupyter-book",
     "mdit-py-plugins": "jupyter-book",
     "myst-nb": "jupyter-book",
+    "pyarrow": "datasets",
     "pyyaml": "jupyter-book",
     "sphinx": "jupyter-book",
 }
