@@ -5,7 +5,7 @@ BOOK := .venv/bin/python -m utils.book
 LOCK := .venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help book test soak serve run record records new check pretrain lock clean setup setup-tests chapter slug
+.PHONY: help book test serve run record records new check pretrain lock clean setup setup-tests chapter slug
 
 help: ## 列出命令
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile
@@ -15,9 +15,6 @@ book: setup ## 执行全部章节（档位 mini），建成 _build/html
 
 test: setup-tests ## 全部测试
 	@.venv/bin/python -m pytest $(OPTIONS)
-
-soak: setup-tests ## 更久的测试，持续集成不跑
-	@.venv/bin/python -m pytest -m soak $(OPTIONS)
 
 serve: setup ## 在本机看建好的网站，可加 PORT=8001
 	@$(BOOK) serve $(PORT)
