@@ -49,7 +49,7 @@ def data_hashes(modules: Container[str], root: Path) -> dict[str, str]:
     """
     found = {}
     if "utils.corpora" in modules:
-        found.update({name: _corpus(name) for name in DATA_SETS})
+        found.update({name: corpus_hash(name) for name in DATA_SETS})
     if "utils.profiles" in modules:
         folder = root / "utils" / "assets" / "checkpoint"
         files = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHT_FILES)
@@ -60,7 +60,8 @@ def data_hashes(modules: Container[str], root: Path) -> dict[str, str]:
 
 
 @lru_cache(maxsize=None)
-def _corpus(name: str) -> str:
+def corpus_hash(name: str) -> str:
+    """Hash of a data set's source files, computed once a process."""
     from .. import corpora  # only here: most commands need no data
 
     return corpora.fingerprint(name)

@@ -96,13 +96,12 @@ class Zygote:
 
     Args:
         environment: of the process in which the heavy packages are imported.
-        modules: what to import beforehand.
     """
 
-    def __init__(self, environment: dict[str, str], modules: tuple[str, ...] = PRELOADED) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
         self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
-        program = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(other.fileno()), *modules]
+        program = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(other.fileno()), *PRELOADED]
         with other:
             self._process = subprocess.Popen(
                 program, pass_fds=[other.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
