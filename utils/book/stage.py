@@ -205,5 +205,6 @@ def last_change(source: Path, root: Path) -> str | None:
 
 
 def _one_line(text: Any) -> str:
-    """Make foreign text harmless inside one Markdown line: no breaks, no markup."""
-    return re.sub(r"([`*_<>\[\]{}$|\\])", r"\\\1", " ".join(str(text).split()))
+    """Make foreign text harmless inside one Markdown line: no colours, no breaks, no markup."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(text))
+    return re.sub(r"([`*_<>\[\]{}$|\\])", r"\\\1", " ".join(plain.split()))

@@ -53,9 +53,10 @@ def set_date(app: Sphinx, pagename: str, templatename: str, context: dict[str, A
 def mark_callouts(app: Sphinx, doctree: nodes.document) -> None:
     """Give block quotes that begin with a bold word a class, so that the style sheet can box them."""
     for quote in doctree.findall(nodes.block_quote):
-        first = next(iter(quote.findall(nodes.paragraph)), None)
-        if first is not None and first.children and isinstance(first[0], nodes.strong):
-            quote["classes"] += ["callout", CALLOUTS.get(first[0].astext().rstrip("：:"), "callout-note")]
+        paragraph = next(iter(quote.findall(nodes.paragraph)), None)
+        shown = [child for child in paragraph.children if child.astext()] if paragraph is not None else []
+        if shown and isinstance(shown[0], nodes.strong):
+            quote["classes"] += ["callout", CALLOUTS.get(shown[0].astext().rstrip("：:"), "callout-note")]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
