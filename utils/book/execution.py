@@ -47,6 +47,7 @@ class Executor:
     def __init__(self, zygote: Zygote | None, environment: dict[str, str]) -> None:
         self._zygote, self._environment = zygote, environment
         self._running: set[Launch] = set()
+        self._stopped = False
 
     def execute(
         self,
@@ -86,6 +87,8 @@ class Executor:
         error: str | None = None
         started = time.monotonic()
         self._running.add(launch)
+        if self._stopped:
+            launch.kill()
         try:
             with log.open("a", encoding="utf-8") as written:
                 if timeout:
@@ -117,7 +120,8 @@ class Executor:
         return Execution(seconds, launch.peak_memory_mb, content, reported_results(json.loads(content)))
 
     def kill_all(self) -> None:
-        """Kill the kernels of all executions under way."""
+        """Kill the kernels of all executions under way; none starts any more."""
+        self._stopped = True
         for launch in list(self._running):
             launch.kill()
 

@@ -164,6 +164,7 @@ class Launch:
         self._zygote, self._folder, self._log = zygote, folder, log
         self._start = {"cwd": str(cwd), "env": environment}
         self._provisioner: LocalProvisioner | None = None
+        self._killed = False
 
     def manager_class(self) -> type[AsyncKernelManager]:
         """The class to give papermill as `kernel_manager_class`; it makes an instance by itself."""
@@ -181,11 +182,14 @@ class Launch:
             async def start_kernel(self, **kwargs: Any) -> None:
                 await super().start_kernel(**{**kwargs, **launch._start})
                 launch._provisioner = self.provisioner
+                if launch._killed:  # while it was starting
+                    await self.provisioner.kill()
 
         return ChapterKernelManager
 
     def kill(self) -> None:
-        """Kill the kernel, if it runs, and the processes that it has started."""
+        """Kill the kernel and the processes that it has started; one that is only just starting ends as well."""
+        self._killed = True
         if self._provisioner is not None and self._provisioner.has_process:
             asyncio.run(self._provisioner.kill())
 
