@@ -37,7 +37,7 @@ class Recipe:
         min_count: rarer characters become [UNK].
     """
 
-    steps: int = 2600
+    steps: int = 2400
     length: int = 64
     batch: int = 64
     long_share: float = 0.1
