@@ -1,5 +1,6 @@
 """Recorded runs: saved row by row, resumed after a kill, stale exactly when code or data behind them changed."""
 
+import dataclasses
 import json
 import random
 import statistics
@@ -223,6 +224,18 @@ def test_prose_and_the_record_switch_make_nothing_stale_but_a_used_parameter_doe
     write_record(book, **{**json.loads(records.recorded_file(13).read_text())["tables"]["main"],
                           "parameters": {"PROFILE": "full"}})
     assert recording.stale(chapter, book.root) == ["main：代码已改：notebook"]
+
+
+@pytest.mark.parametrize("change, fresh", [({"batch_tokens": 1}, True), ({"epochs": 99}, False)])
+def test_of_the_profile_only_the_values_that_the_code_reads_count(book, monkeypatch, change, fresh):
+    used = (*SOURCES[:3], SOURCES[3].replace("seed +", "seed + profile.epochs +"), *SOURCES[4:],
+            "from utils import profiles\nprofile = profiles.get(PROFILE)\nprint(profile.batch_tokens)")
+    book.notebook("13-ner", *used)
+    chapter = recorded_now(book)
+    path = book.root / "utils" / "profiles.py"
+    path.write_text(path.read_text() + "\nNEW_MODEL = 1\n")
+    monkeypatch.setitem(profiles.PROFILES, "mini", dataclasses.replace(profiles.PROFILES["mini"], **change))
+    assert recording.stale(chapter, book.root) == ([] if fresh else ["main：代码已改：profile"])
 
 
 def test_changed_data_make_a_record_stale(book, monkeypatch):

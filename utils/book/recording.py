@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import records
+from .. import profiles, records
 from ..errors import RunError
 from . import dependencies, fingerprints
 from .chapters import Chapter, all_chapters
@@ -31,7 +31,7 @@ class Table:
 
     Attributes:
         name: first argument of `collect`.
-        code: "notebook" (the statements behind its function) and helper modules -> hash.
+        code: "notebook" (the statements behind its function), "profile" (the values read) and helper modules -> hash.
         cases: hash of the expression for its cases and of the statements behind that.
         data: data sets and weights -> hash.
     """
@@ -69,9 +69,13 @@ def tables(chapter: Chapter, root: Path, parameters: dict[str, Any]) -> dict[str
         if name in found:
             raise RunError(f"{chapter.id}：有两处 collect({name!r})；每张表只能收集一次")
         behind = dependencies.rests_on(all_statements, function)
-        modules = dependencies.helper_files([statement.node for statement in behind], root, NEUTRAL_MODULES)
-        code = {"notebook": _hash([*(statement.node for statement in behind), function])}
-        code.update({_path(file, root): _hash([dependencies.parse(file.read_text("utf-8"))]) for file in modules.values()})
+        nodes = [*(statement.node for statement in behind), function]
+        modules = dependencies.helper_files(nodes, root, NEUTRAL_MODULES)
+        trees = {module: dependencies.parse(file.read_text("utf-8")) for module, file in modules.items()}
+        code = {"notebook": _hash(nodes)}
+        if trees.pop("utils.profiles", None):
+            code["profile"] = _profile_hash([*nodes, *trees.values()], _profile_name(cells), root)
+        code.update({modules[module].relative_to(root).as_posix(): _hash([tree]) for module, tree in trees.items()})
         behind_cases = [statement.node for statement in dependencies.rests_on(all_statements, cases)]
         data = fingerprints.data_hashes(modules, root)
         found[name] = Table(name, code, _hash([*behind_cases, cases]), data)
@@ -210,8 +214,16 @@ def _hash(nodes: Sequence[ast.AST | None]) -> str:
     return digest("\n".join(dependencies.canonical(node) for node in nodes))
 
 
-def _path(file: Path, root: Path) -> str:
-    return file.relative_to(root).as_posix()
+def _profile_name(cells: Sequence[CodeCell]) -> str:
+    default = dependencies.parameters(cells).get("PROFILE")
+    return default.value if isinstance(default, ast.Constant) else "mini"
+
+
+def _profile_hash(trees: Sequence[ast.AST | None], name: str, root: Path) -> str:
+    """Hash of the profile's values that the code reads. Thus a new field, or another model in the table, changes nothing."""
+    read = {node.attr for tree in trees if tree for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    values = asdict(profiles.PROFILES[name]) if name in profiles.PROFILES else {}
+    return digest("\n".join(f"{key}={values[key]!r}".replace(str(root), "") for key in sorted(values) if key in read))
 
 
 def _changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
