@@ -20,6 +20,7 @@ import yaml
 
 from .. import profiles
 from ..errors import RunError
+from .chapters import Chapter
 from .results import ChapterResult
 
 DATES = "_dates.json"
@@ -116,7 +117,7 @@ def prepare(
 
 
 def compose(source: Path, result: ChapterResult | None, page: str) -> nbformat.NotebookNode:
-    """Join a source notebook with the outputs of its executed copy, and add the run card.
+    """Join a source notebook with the outputs of its executed copy, add the run card and the chapter's number.
 
     Raises:
         RunError: a code cell differs between the two, or is missing from the executed copy.
@@ -142,6 +143,8 @@ def compose(source: Path, result: ChapterResult | None, page: str) -> nbformat.N
         for index, line in enumerate(quotes)
     ]
     notebook.cells[1:1] = added  # after the title
+    if (number := Chapter(page, source).number) is not None:
+        notebook.cells[0].source = re.sub(r"(?m)^# (?!\d)", f"# {number} ", notebook.cells[0].source, count=1)
     return notebook
 
 

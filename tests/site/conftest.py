@@ -1,0 +1,150 @@
+"""Sites to look at: the real one, and a small one whose content the tests know."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+
+import nbformat
+import pytest
+import yaml
+
+from utils.book import build, serve, template
+from utils.book.results import ChapterResult
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync")
+
+# Pages of the small site, for the search: names and texts.
+TEXTS = {
+    "both": "先读入 BERT 模型，再训练；词元要对齐。",
+    "model": "这个模型很小，不是那一种。命名实体识别看这里。",
+    "bert": "BERT 由别人发布。实体与命名都要分开写。",
+    "lora": "LoRA 参数只占很小一份，F1 也要报告。Transformers 是一个库。",
+    "parameters": "参数越多越慢。标记 token 与 attention_mask 见下。",
+}
+MATH = r"""(sec-10-math)=
+## 公式
+
+损失写作 $L = -\log p$，完整的式子是
+
+$$
+L(\theta) = -\frac{1}{N}\sum_{i=1}^{N}\left[y_i\log\hat y_i+(1-y_i)\log(1-\hat y_i)\right]+\frac{\lambda}{2}\lVert\theta\rVert^2+\alpha+\beta+\gamma+\delta+\epsilon+\zeta
+$$ (eq-10-loss)
+
+见式 {eq}`eq-10-loss` 与 {cite}`kingma2015adam`。
+
+> **勘误**：原文少写了一项。
+
+| 方法 | 实体 F1（测试集，严格匹配） | 训练的参数量（百万） | 每个词元的用时（毫秒） |
+|---|---|---|---|
+| 编码器 | 一 | 二 | 三 |"""
+
+
+class SmallBook:
+    """A book of one front page, one chapter and five texts, in a folder of its own."""
+
+    page = "2-mathematics/10-cross-entropy"
+
+    def __init__(self, root: pathlib.Path, real: pathlib.Path) -> None:
+        self.root = root
+        for name in ("_config.yml", "chapters/references.bib"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(real / name, root / name)
+        for name in ("_site", "appendix"):
+            shutil.copytree(real / "chapters" / name, root / "chapters" / name)
+        texts = root / "chapters" / "texts"
+        texts.mkdir()
+        for name, text in TEXTS.items():
+            (texts / f"{name}.md").write_text(f"# 第 {list(TEXTS).index(name)} 页\n\n{text}\n", encoding="utf-8")
+        (root / "chapters" / "index.md").write_text("# 小书\n\n首页。\n", encoding="utf-8")
+        toc = {"format": "jb-book", "root": "index", "parts": [
+            {"caption": "数学", "chapters": [{"file": self.page}]},
+            {"caption": "文字", "chapters": [{"file": f"texts/{name}"} for name in TEXTS]},
+            {"caption": "附录", "chapters": [{"file": "appendix/references"}]}]}
+        (root / "_toc.yml").write_text(yaml.safe_dump(toc, allow_unicode=True), encoding="utf-8")
+        self.notebook = template.chapter(10, "交叉熵与梯度推导")
+        self.notebook.cells.insert(6, nbformat.v4.new_markdown_cell(MATH, id="math"))
+        self.source = root / "chapters" / f"{self.page}.ipynb"
+        self.source.parent.mkdir(parents=True)
+        self.save()
+
+    def save(self) -> None:
+        self.source.write_text(template.canonical(self.notebook), encoding="utf-8")
+
+    def result(self, **changes) -> ChapterResult:
+        """A run of the chapter as the runner reports it; every code cell has printed its id."""
+        executed = nbformat.reads(template.canonical(self.notebook), as_version=4)
+        for count, cell in enumerate((cell for cell in executed.cells if cell.cell_type == "code"), start=1):
+            cell.execution_count = count
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"printed by {cell.id} " + "长 " * 90)]
+        path = self.root / "executed.ipynb"
+        nbformat.write(executed, path)
+        facts = {"executed": path, "status": "ok", "seconds": 72.0, "peak_memory_mb": 1536.0,
+                 "run_at": "2026-11-24T08:00:00+00:00"}
+        return ChapterResult(chapter=self.page, source=self.source, **{**facts, **changes})
+
+    def build(self, **changes) -> pathlib.Path:
+        return build.build([self.result(**changes)], self.root)
+
+
+@pytest.fixture
+def book(tmp_path, root) -> SmallBook:
+    """A small book of this test's own, not built yet."""
+    return SmallBook(tmp_path, root)
+
+
+@pytest.fixture(scope="session")
+def small_site(tmp_path_factory, root) -> pathlib.Path:
+    """Folder of the built small book."""
+    return SmallBook(tmp_path_factory.mktemp("small"), root).build().parent
+
+
+@pytest.fixture(scope="session")
+def real_site(root) -> pathlib.Path:
+    """Folder of the real site; chapters that are in the runner's cache are not executed again."""
+    done = subprocess.run([sys.executable, "-m", "utils.book", "build"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, f"python -m utils.book build 失败：\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return root / "_build" / "html"
+
+
+@pytest.fixture(scope="session", params=["small_site", "real_site"])
+def site(request) -> pathlib.Path:
+    """Both sites, one after the other."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser of the system. A person without one skips these tests; in CI that is a failure."""
+    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if program is None:
+        message = f"没有浏览器（{'、'.join(BROWSERS)}），网站测试跳过；Debian：apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def address():
+    """A function that serves a folder on loopback and returns its address."""
+    running = {}
+
+    def start(folder: pathlib.Path) -> str:
+        if folder not in running:
+            running[folder] = serve.server(0, folder)
+            threading.Thread(target=running[folder].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{running[folder].server_port}"
+
+    yield start
+    for server in running.values():
+        server.shutdown()
+        server.server_close()

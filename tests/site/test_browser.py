@@ -1,0 +1,157 @@
+"""Every page in a real browser: nothing from outside, no error, formulas, search, alt text, phone width."""
+
+import contextlib
+import functools
+import re
+
+import pytest
+
+from .conftest import TEXTS, SmallBook
+
+PHONE = {"width": 360, "height": 740}
+
+
+def pages(site):
+    found = [page.relative_to(site).as_posix() for page in sorted(site.rglob("*.html")) if "_static" not in page.parts]
+    assert "index.html" in found
+    return found
+
+
+@contextlib.contextmanager
+def opened(browser, base, **options):
+    """A page that notes every request outside `base` and every error."""
+    context = browser.new_context(viewport=PHONE, **options)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.faults = []
+    # A browser that reaches out would hang or fail; so it is noted and stopped.
+    context.route(re.compile(r"^(https?|wss?)://"), functools.partial(_only, base, page))
+    page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
+    page.on("console", lambda message: message.type == "error" and page.faults.append(f"console: {message.text}"))
+    page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url}"))
+    page.on("response", lambda response: response.status >= 400 and page.faults.append(f"{response.status}: {response.url}"))
+    yield page
+    context.close()
+
+
+def _only(base, page, route):
+    if route.request.url.startswith(base):
+        route.continue_()
+    else:
+        page.faults.append(f"outside: {route.request.url}")
+        route.abort()
+
+
+def settle(page):
+    """Wait until the page is drawn, formulas included."""
+    page.wait_for_load_state("networkidle")
+    if page.locator("span.math, div.math").count():
+        page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+        page.evaluate("MathJax.startup.promise.then(() => null)")
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_every_page_is_complete_without_anything_from_outside(browser, address, site, scheme):
+    base = address(site) if scheme == "http" else site.as_uri()
+    with opened(browser, base) as page:
+        for name in pages(site):
+            page.goto(f"{base}/{name}")
+            settle(page)
+            assert page.faults == [], name
+            formulas = page.locator(".bd-article span.math, .bd-article div.math")
+            assert formulas.count() == page.locator(".bd-article :is(span, div).math:has(mjx-container)").count(), name
+            assert page.locator("mjx-merror").count() == 0, name
+            broken = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src)"
+            assert page.evaluate(broken) == [], name
+
+
+def test_formulas_are_really_there(browser, small_site):
+    with opened(browser, small_site.as_uri()) as page:
+        page.goto(f"{small_site.as_uri()}/{SmallBook.page}.html")
+        settle(page)
+        assert page.locator("mjx-container").count() >= 2
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_no_page_scrolls_sideways_on_a_phone(browser, site, mode):
+    with opened(browser, site.as_uri(), color_scheme=mode) as page:
+        for name in pages(site):
+            page.goto(f"{site.as_uri()}/{name}")
+            settle(page)
+            page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_text_stands_out_from_its_ground(browser, small_site, mode):
+    """Contrast of 4.5 (WCAG AA) for the text of an article, boxes included."""
+    script = """() => {
+      const rgb = c => { const n = c.match(/[\\d.]+/g).map(Number); return n.length < 4 || n[3] > 0 ? n.slice(0, 3) : null; };
+      const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+        return .2126 * r + .7152 * g + .0722 * b; };
+      const ground = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c) return c; }
+        return [255, 255, 255]; };
+      return [...document.querySelectorAll('.bd-article :is(p, li, td, th, h1, h2, h3, a, summary)')]
+        .filter(e => e.innerText.trim() && e.checkVisibility())
+        .map(e => { const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+          return [(a + .05) / (b + .05), e.tagName, e.innerText.slice(0, 20)]; })
+        .filter(([contrast]) => contrast < 4.5); }"""
+    with opened(browser, small_site.as_uri(), color_scheme=mode) as page:
+        page.goto(f"{small_site.as_uri()}/{SmallBook.page}.html")
+        settle(page)
+        assert page.evaluate("document.documentElement.dataset.theme") == mode
+        assert page.evaluate(script) == []
+
+
+def test_every_figure_has_alt_text_that_is_no_file_name(browser, site):
+    with opened(browser, site.as_uri()) as page:
+        for name in pages(site):
+            page.goto(f"{site.as_uri()}/{name}")
+            for alt in page.evaluate("[...document.querySelectorAll('.bd-article img')].map(i => i.alt)"):
+                assert re.search(r"[\u4e00-\u9fff]", alt), f"{name}: {alt!r}"
+
+
+def test_no_output_tells_of_a_missing_glyph_or_font(site):
+    for name in pages(site):
+        text = (site / name).read_text(encoding="utf-8")
+        assert not re.search(r"Glyph \d+|missing from font|findfont", text), name
+
+
+def search(page, base, query):
+    """Names of the pages that the search finds."""
+    page.goto(f"{base}/search.html?q={query}")
+    page.wait_for_function("document.querySelector('#search-results .search-summary')?.textContent && !Search._pulse_status")
+    page.wait_for_function("[...document.querySelectorAll('#search-results h2')].length && Search._pulse_status < 1")
+    page.wait_for_timeout(150)
+    links = page.eval_on_selector_all("#search-results ul.search li a", "links => links.map(a => a.getAttribute('href'))")
+    return {re.sub(r"[#?].*", "", link) for link in links}
+
+
+def expected(query):
+    """Brute force: every Han pair (or lone character) and every Latin word of the query occurs in the text."""
+    terms = []
+    for run in re.findall(r"[\u4e00-\u9fff]+|[A-Za-z0-9_]+", query):
+        terms += [run[i : i + 2] for i in range(len(run) - 1)] or [run] if re.match(r"[\u4e00-\u9fff]", run) else [run.lower()]
+    return {f"texts/{name}.html" for name, text in TEXTS.items() if all(term in text.lower() for term in terms)}
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_search_finds_exactly_the_pages_that_hold_every_part_of_the_query(browser, address, small_site, scheme):
+    base = address(small_site) if scheme == "http" else small_site.as_uri()
+    with opened(browser, base) as page:
+        for query in ("BERT模型", "LoRA参数", "模型", "命名实体识别", "词元", "F1", "attention_mask", "Transformer", "词", "龘", "BERT参数"):
+            found = {name for name in search(page, base, query) if name.startswith("texts/")}
+            assert found == expected(query), query
+            assert page.faults == [], query
+
+
+def test_search_in_the_real_site_finds_each_chapter_by_its_title(browser, real_site):
+    base = real_site.as_uri()
+    with opened(browser, base) as page:
+        for name in pages(real_site):
+            if name == "search.html":
+                continue
+            page.goto(f"{base}/{name}")
+            title = re.sub(r"[\d#]", "", page.locator(".bd-article h1").first.inner_text()).strip()
+            assert name in search(page, base, title), title
+            assert page.faults == [], name
