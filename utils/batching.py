@@ -126,8 +126,8 @@ def _own_words(windows: list[list[int | None]]) -> list[tuple[np.ndarray, np.nda
         for place, word in enumerate(word_ids):
             if word is not None and word != previous:
                 # The ends of the sentence are no edges: nothing is cut off there.
-                left = place if not first else len(word_ids)
-                right = len(word_ids) - place if not last else len(word_ids)
+                left = place - 1 if not first else len(word_ids)
+                right = len(word_ids) - 2 - place if not last else len(word_ids)
                 # A window that starts inside a word holds only its later pieces: the one before has the first piece.
                 starts_inside = place == 1 and index > 0 and word in windows[index - 1]
                 distance = -1 if starts_inside else min(left, right)
