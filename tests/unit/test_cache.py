@@ -11,11 +11,11 @@ import types
 
 import pytest
 
-import utils
 from tests.unit.tiny_book import TinyBook
-from utils.book import cache, fingerprints
+from utils.book import cache, files, fingerprints
 from utils.book.chapters import find
 from utils.book.results import ChapterResult
+from utils.corpora import sources
 from utils.errors import RunError
 
 
@@ -95,17 +95,36 @@ def test_a_card_beside_the_weights_and_another_chapters_record_are_no_inputs(boo
     assert key(book, "01-a") == before
 
 
-def test_data_count_where_the_corpora_are_imported(book, monkeypatch):
-    book.helper("corpora", "")
+@pytest.fixture
+def data(book, monkeypatch):
+    """The file of the tiny book's data sets, and how often its hash was computed."""
+    path, computed = book.corpora(), []
+
+    def fingerprint(name):
+        computed.append(name)
+        return path.read_text()
+
+    monkeypatch.setattr(sources, "package_folder", lambda: book.root)
+    monkeypatch.setattr(sources, "source", lambda name: types.SimpleNamespace(files=("data.txt",)))
+    monkeypatch.setattr(sources, "fingerprint", fingerprint)
+    return path, computed
+
+
+def test_data_count_where_the_corpora_are_imported(book, data):
     book.notebook("01-a", "from utils import corpora")
     book.notebook("02-b", "x = 1")
-    keys = []
-    for content in ("one", "two"):
-        fingerprints.corpus_hash.cache_clear()
-        monkeypatch.setattr(utils, "corpora", types.SimpleNamespace(fingerprint=lambda name: name + content), raising=False)
-        keys.append((key(book, "01-a"), key(book, "02-b")))
-    fingerprints.corpus_hash.cache_clear()
-    assert keys[0][0] != keys[1][0] and keys[0][1] == keys[1][1]
+    before = key(book, "01-a"), key(book, "02-b")
+    data[0].write_text("two")
+    assert key(book, "01-a") != before[0] and key(book, "02-b") == before[1]
+
+
+def test_unchanged_data_are_hashed_once_and_a_damaged_note_does_no_harm(book, data):
+    path, computed = data
+    assert [fingerprints.corpus_hash("reviews", book.root) for _ in range(3)] == ["one"] * 3 and len(computed) == 1
+    (book.root / "_build" / "cache" / "data.json").write_text("{")
+    assert fingerprints.corpus_hash("reviews", book.root) == "one" and len(computed) == 2
+    path.write_text("two")
+    assert fingerprints.corpus_hash("reviews", book.root) == "two"
 
 
 # --- the store --------------------------------------------------------------------------------------------------------
@@ -159,14 +178,14 @@ def test_only_the_latest_entries_stay_and_what_dead_writers_left_is_removed(stor
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
     program = (
         "import sys, pathlib, json\n"
-        "from utils.book.cache import write_atomically\n"
+        "from utils.book.files import write_atomically\n"
         "for n in range(10**9):\n"
         "    write_atomically(pathlib.Path(sys.argv[1]), json.dumps([n] * 50000).encode())\n"
     )
     path = tmp_path / "entry"
     chance = random.Random(1)
     for _ in range(8):
-        writer = subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=cache.__file__.rsplit("/utils/", 1)[0])
+        writer = subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=files.__file__.rsplit("/utils/", 1)[0])
         while not path.exists():
             time.sleep(0.01)
         time.sleep(chance.uniform(0.1, 0.4))

@@ -8,11 +8,11 @@ import types
 
 import pytest
 
-import utils
 from tests.unit.tiny_book import TinyBook
 from utils import profiles, records
-from utils.book import fingerprints, recording
+from utils.book import recording
 from utils.book.chapters import find
+from utils.corpora import sources
 from utils.errors import ConfigError, RunError
 
 CASES = [{"seed": seed, "start": "shipped"} for seed in (1, 2, 3)]
@@ -239,16 +239,14 @@ def test_of_the_profile_only_the_values_that_the_code_reads_count(book, monkeypa
 
 
 def test_changed_data_make_a_record_stale(book, monkeypatch):
-    book.helper("corpora", "")
+    data = book.corpora()
+    monkeypatch.setattr(sources, "package_folder", lambda: book.root)
+    monkeypatch.setattr(sources, "source", lambda name: types.SimpleNamespace(files=("data.txt",)))
+    monkeypatch.setattr(sources, "fingerprint", lambda name: data.read_text())
     book.notebook("13-ner", "from utils import corpora", *(source.replace("alpha.value()", "corpora.x") for source in SOURCES))
-    fake = types.SimpleNamespace(fingerprint=lambda name: name + fake.version, version="1")
-    monkeypatch.setattr(utils, "corpora", fake, raising=False)
-    fingerprints.corpus_hash.cache_clear()
     chapter = recorded_now(book)
-    fake.version = "2"
-    fingerprints.corpus_hash.cache_clear()
+    data.write_text("two")
     assert recording.stale(chapter, book.root) == ["main：数据已改：people_daily、reviews"]
-    fingerprints.corpus_hash.cache_clear()
 
 
 def test_all_chapters_with_stale_or_missing_records_are_listed(book):

@@ -58,6 +58,15 @@ class TinyBook:
         path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1))
         return path
 
+    def corpora(self) -> Path:
+        """Add data sets whose one file is the returned one."""
+        data = self.root / "data.txt"
+        data.write_text("one")
+        (self.root / "utils" / "corpora").mkdir()
+        (self.root / "utils" / "corpora" / "__init__.py").write_text("x = 1\n")
+        shutil.copy(REPOSITORY / "utils" / "corpora" / "sources.py", self.root / "utils" / "corpora")
+        return data
+
     def add_command_line(self) -> None:
         """Add the real `utils.book`, so that `python -m utils.book` works in this folder, with light imports."""
         shutil.copytree(REPOSITORY / "utils" / "book", self.root / "utils" / "book")

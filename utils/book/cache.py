@@ -15,6 +15,7 @@ from typing import Any
 from . import dependencies, fingerprints
 from .chapters import Chapter
 from .dependencies import digest
+from .files import write_atomically
 from .results import ChapterResult
 
 FORMAT = 1  # raise it when the runner changes in a way that makes old entries wrong
@@ -55,23 +56,6 @@ def inputs(chapter: Chapter, parameters: dict[str, Any], profile: str, device: s
 def key_of(values: dict[str, Any]) -> str:
     """The key for inputs: SHA-256 of their canonical JSON."""
     return digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, whenever it looks and whatever is killed, sees the old or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    side = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with side.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(side, path)
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself reaches the disk with the folder; Windows has no such call
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class Store:

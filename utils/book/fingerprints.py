@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .dependencies import digest
+from .files import write_atomically
 
 DATA_SETS = ("people_daily", "reviews")  # what corpora.fingerprint knows
 WEIGHT_FILES = (".safetensors", ".json", ".txt")  # the model card beside them may change freely
@@ -49,7 +51,7 @@ def data_hashes(modules: Container[str], root: Path) -> dict[str, str]:
     """
     found = {}
     if "utils.corpora" in modules:
-        found.update({name: corpus_hash(name) for name in DATA_SETS})
+        found.update({name: corpus_hash(name, root) for name in DATA_SETS})
     if "utils.profiles" in modules:
         folder = root / "utils" / "assets" / "checkpoint"
         files = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHT_FILES)
@@ -59,12 +61,36 @@ def data_hashes(modules: Container[str], root: Path) -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=None)
-def corpus_hash(name: str) -> str:
-    """Hash of a data set's source files, computed once a process."""
-    from .. import corpora  # only here: most commands need no data
+def corpus_hash(name: str, root: Path) -> str:
+    """Hash of a data set's source files.
 
-    return corpora.fingerprint(name)
+    Importing `utils.corpora` takes a second or more, so the hash is noted in `_build/cache/data.json` together with
+    place, size and time of each file, and holds while these and the module that names the files are unchanged.
+    """
+    note = root / "_build" / "cache" / "data.json"
+    try:
+        known = dict(json.loads(note.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        known = {}
+    entry = known.get(name, {})
+    module = digest((root / "utils" / "corpora" / "sources.py").read_bytes())
+    if entry.get("module") == module and all(_state(Path(file)) == state for file, state in entry["files"].items()):
+        return entry["sha256"]
+    from ..corpora import sources
+
+    files = [sources.package_folder() / file for file in sources.source(name).files]
+    states = {str(file): _state(file) for file in files}
+    entry = {"module": module, "files": states, "sha256": sources.fingerprint(name)}
+    write_atomically(note, json.dumps({**known, name: entry}, indent=1).encode())
+    return entry["sha256"]
+
+
+def _state(file: Path) -> list[int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 @lru_cache(maxsize=None)

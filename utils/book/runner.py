@@ -22,6 +22,7 @@ from .. import records as chapter_records
 from ..errors import BookError, ConfigError, RunError
 from . import cache, dependencies, fingerprints, recording
 from .chapters import Chapter, find
+from .files import write_atomically
 from .results import ChapterResult
 
 TIMEOUTS = {"mini": 600.0, "full": 4 * 3600.0}  # seconds for a whole notebook
@@ -155,7 +156,7 @@ class _Job:
 def write_plan(plan: dict[str, Any], folder: Path) -> Path:
     """Write what the kernel is told where it will look for it."""
     path = folder / "plan.json"
-    cache.write_atomically(path, json.dumps(plan, ensure_ascii=False, indent=1).encode())
+    write_atomically(path, json.dumps(plan, ensure_ascii=False, indent=1).encode())
     return path
 
 
@@ -237,7 +238,7 @@ def record(chapter: Chapter, settings: Settings, only: str | None = None, say: C
     entries = recording.entries_of(chapter, settings.root, settings.profile, parameters, only)
     file = chapter_records.recorded_file(chapter.number)
     text = json.dumps({"chapter": chapter.number, "tables": entries}, ensure_ascii=False, indent=1) + "\n"
-    cache.write_atomically(file, text.encode())
+    write_atomically(file, text.encode())
     if only is None:
         chapter_records.partial_file(chapter.number).unlink(missing_ok=True)
     for reason in recording.stale(chapter, settings.root):
