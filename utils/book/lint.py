@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -88,10 +89,17 @@ def check_file(path: Path) -> list[Finding]:
     """All findings of one notebook."""
     text = path.read_text(encoding="utf-8")
     try:
-        notebook = nbformat.reads(text, as_version=nbformat.NO_CONVERT)
+        data = json.loads(text)
+        ids = [cell.get("id") for cell in data["cells"]]
+        if twice := {name for name in ids if name and ids.count(name) > 1}:  # nbformat would rename them
+            return [(name, "id", "单元的 id 重复了：每个单元一个") for name in sorted(twice)]
+        notebook = nbformat.from_dict(data)
         nbformat.validate(notebook, relax_add_props=True)
-    except Exception as error:  # nbformat raises half a dozen unrelated classes
-        return [("-", "json", f"不是合法的 nbformat 4.5 笔记本：{str(error).splitlines()[0]}")]
+    except Exception as error:  # json and nbformat raise half a dozen unrelated classes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return [("-", "json", f"不是合法的 nbformat 4.5 笔记本：{reason}")]
+    for cell in notebook.cells:
+        cell.source = "".join(cell.source)
     if (notebook.nbformat, notebook.nbformat_minor) != (4, 5):
         return [("-", "json", f"格式要是 nbformat 4.5，不是 {notebook.nbformat}.{notebook.nbformat_minor}")]
     findings = [*check_form(notebook, text), *check_cells(notebook)]
@@ -102,12 +110,9 @@ def check_file(path: Path) -> list[Finding]:
 
 def check_form(notebook: nbformat.NotebookNode, text: str) -> Iterator[Finding]:
     """Canonical JSON, readable unique ids, no outputs."""
-    ids = [cell.id for cell in notebook.cells]
     for cell in notebook.cells:
         if not SLUG.fullmatch(cell.id) or MACHINE_ID.fullmatch(cell.id):
             yield cell.id, "id", "单元的 id 要是可读的英文短名（小写字母、数字、连字符），例如 load-data"
-        if ids.count(cell.id) > 1:
-            yield cell.id, "id", "单元的 id 重复了：每个单元一个"
         if cell.cell_type == "code" and (cell.outputs or cell.execution_count is not None):
             yield cell.id, "outputs", "源文件里不留运行结果：运行 python -m utils.book check --fix"
         if extra := sorted(set(cell.metadata) - set(template.CELL_METADATA)):

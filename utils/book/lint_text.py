@@ -61,6 +61,8 @@ def _check_inline(token: Token, in_paragraph: bool) -> Iterator[tuple[str, str]]
         yield "myst", "冒号围栏（:::）不在允许的短表里：改用以粗体词开头的引用块"
     address = 0  # inside <https://…>, whose text is the address
     for child in children:
+        if child.type == "text" and re.search(r"\[\^[^\]]+\]|^\^\S+$", child.content):
+            yield "markdown", "不用脚注：Colab 不显示它，写进正文或括号"
         if child.type == "link_open":
             address += child.markup == "autolink"
         elif child.type == "link_close":
@@ -78,8 +80,6 @@ def _check_inline(token: Token, in_paragraph: bool) -> Iterator[tuple[str, str]]
 
 
 def _check_typography(text: str) -> Iterator[tuple[str, str]]:
-    if re.search(r"\[\^[^\]]+\]", text):
-        yield "markdown", "不用脚注：Colab 不显示它，写进正文或括号"
     for pattern, advice in TYPOGRAPHY:
         if match := pattern.search(text):
             start, end = max(0, match.start() - 6), match.end() + 6
