@@ -80,7 +80,9 @@ class SmallBook:
         executed = nbformat.reads(template.canonical(self.notebook), as_version=4)
         for count, cell in enumerate((cell for cell in executed.cells if cell.cell_type == "code"), start=1):
             cell.execution_count = count
-            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"printed by {cell.id} " + "长 " * 90)]
+            result = {"text/plain": "f1 = 0.5", "application/vnd.book.result+json": {"name": "f1", "value": 0.5, "band": None}}
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"printed by {cell.id} " + "长 " * 90),
+                            nbformat.v4.new_output("display_data", data=result)]
         path = self.root / "executed.ipynb"
         nbformat.write(executed, path)
         facts = {"executed": path, "status": "ok", "seconds": 72.0, "peak_memory_mb": 1536.0,

