@@ -29,7 +29,7 @@ TEXTS = {
 MATH = r"""(sec-10-math)=
 ## 公式
 
-损失写作 $L = -\log p$，完整的式子是
+损失写作 $L = -\log p$，（概率记作 $p$）。完整的式子是
 
 $$
 L(\theta) = -\frac{1}{N}\sum_{i=1}^{N}\left[y_i\log\hat y_i+(1-y_i)\log(1-\hat y_i)\right]+\frac{\lambda}{2}\lVert\theta\rVert^2+\alpha+\beta+\gamma+\delta+\epsilon+\zeta

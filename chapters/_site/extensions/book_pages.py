@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sphinx.util.fileutil import copy_asset
 # What tex-mml-chtml.js loads while it draws: its fonts, and TeX extensions on demand.
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
 DATES = "_dates.json"
+OPENING, CLOSING = "（“《「", "，。；：、！？）”》」"
 # First bold word of a block quote -> class of the box that it becomes.
 CALLOUTS = {"注意": "callout-warning", "勘误": "callout-erratum", "本次运行": "callout-run"}
 
@@ -59,9 +61,34 @@ def mark_callouts(app: Sphinx, doctree: nodes.document) -> None:
             quote["classes"] += ["callout", CALLOUTS.get(shown[0].astext().rstrip("：:"), "callout-note")]
 
 
+def keep_punctuation(app: Sphinx, doctree: nodes.document) -> None:
+    """Tie a mark to the formula beside it: a browser would begin a line with the full stop that follows a formula."""
+    for formula in list(doctree.findall(nodes.math)):
+        place = formula.parent.index(formula)
+        before, after = formula.parent[max(0, place - 1) : place], formula.parent[place + 1 : place + 2]
+        opening = re.search(rf"[{OPENING}]+$", before[0]) if before and isinstance(before[0], nodes.Text) else None
+        closing = re.match(rf"[{CLOSING}]+", after[0]) if after and isinstance(after[0], nodes.Text) else None
+        if not opening and not closing:
+            continue
+        tied = nodes.inline("", "", classes=["nobreak"])
+        start = place - bool(opening)
+        parts: list[nodes.Node] = []
+        if opening:
+            parts.append(nodes.Text(before[0][: opening.start()]))
+            tied += nodes.Text(opening.group())
+        parts.append(tied)
+        if closing:
+            parts.append(nodes.Text(after[0][closing.end() :]))
+        formula.parent[start : place + 1 + bool(closing)] = [part for part in parts if part is tied or part.astext()]
+        tied += formula
+        if closing:
+            tied += nodes.Text(closing.group())
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("build-finished", copy_mathjax)
     app.connect("html-page-context", drop_thebe, priority=999)
     app.connect("html-page-context", set_date)
     app.connect("doctree-read", mark_callouts)
+    app.connect("doctree-read", keep_punctuation)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
