@@ -35,6 +35,10 @@ $$
 L(\theta) = -\frac{1}{N}\sum_{i=1}^{N}\left[y_i\log\hat y_i+(1-y_i)\log(1-\hat y_i)\right]+\frac{\lambda}{2}\lVert\theta\rVert^2+\alpha+\beta+\gamma+\delta+\epsilon+\zeta
 $$ (eq-10-loss)
 
+$$
+z_1+z_2+z_3+z_4+z_5+z_6+z_7+z_8+z_9+z_{10}+z_{11}+z_{12}+z_{13}+z_{14}+z_{15}+z_{16}+z_{17}+z_{18} = 1 \tag{10.2}
+$$
+
 见式 {eq}`eq-10-loss` 与 {cite}`kingma2015adam`。
 
 > **勘误**：原文少写了一项。
