@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 
 from datasets import Dataset, DatasetDict
 
@@ -63,13 +64,15 @@ def person_spans(words: list[Word]) -> list[Span]:
     """People of a paragraph, in words: [(first, one past the last, "PER")]."""
     spans, place = [], 0
     while place < len(words):
-        end = place
+        if words[place][1] != "nr":
+            place += 1
+            continue
+        end = place + 1
         while end < len(words) and words[end][1] == "nr":
             end += 1
         for size in join_names([word for word, _ in words[place:end]]):
             spans.append((place, place + size, "PER"))
             place += size
-        place = end + 1  # the word at `end` is no name
     return spans
 
 
@@ -82,54 +85,54 @@ def sentence_borders(words: list[Word]) -> list[int]:
     """Word numbers at which sentences end: after 。！？ and the closing quotes and brackets that follow."""
     borders, ended = [], False
     for place, (word, _) in enumerate(words):
-        if ended and word not in CLOSING and word not in SENTENCE_ENDS:
+        if word in SENTENCE_ENDS:
+            ended = True
+        elif ended and word not in CLOSING:
             borders.append(place)
             ended = False
-        ended = word in SENTENCE_ENDS or (ended and word in CLOSING)
     return borders + [len(words)]
 
 
-def sentences(scheme: str) -> Iterator[tuple[str, str, list[str], str]]:
-    """(split, characters, IOB2 labels, id) of every sentence that is kept, in the order of the newspaper.
+def sentences(scheme: str) -> Iterator[tuple[str, str, list[int], str]]:
+    """(split, characters, label numbers, id) of every sentence that is kept, in the order of the newspaper.
 
-    Dropped are sentences of fewer than five characters, those without a Chinese character, and repetitions: the first
-    of the whole month stays, so nothing in validation or test stands in train. The id is the paragraph (0-based) and
-    the sentence within it (0-based, dropped ones counted): "15136-0".
+    Label numbers are places in `label_names(SCHEMES[scheme])`. Dropped are sentences of fewer than five characters,
+    those without a Chinese character, and repetitions: the first of the whole month stays, so nothing in validation
+    or test stands in train. The id is the paragraph (0-based) and the sentence within it (0-based, dropped ones
+    counted): "15136-0".
     """
-    place_spans = silver_spans if scheme == "silver" else clean_spans
+    find_spans = silver_spans if scheme == "silver" else clean_spans
+    begin = {kind: 2 * number + 1 for number, kind in enumerate(SCHEMES[scheme])}  # B-X; I-X is one more
     seen = set()
     lines = read(FILE).splitlines()
     for split in SPLITS:
         for paragraph in range(*BORDERS[split]):
             words = split_words(lines[paragraph])
-            kinds = ["O"] * len(words)  # per word: label of its first character, and of the others
-            others = ["O"] * len(words)
-            for start, end, kind in (*place_spans(words), *person_spans(words)):
-                kinds[start:end] = [f"B-{kind}"] + [f"I-{kind}"] * (end - start - 1)
-                others[start:end] = [f"I-{kind}"] * (end - start)
+            text = "".join([word for word, _ in words])
+            offsets = [0, *accumulate([len(word) for word, _ in words])]  # in characters
+            labels = [0] * len(text)
+            for first, last, kind in find_spans(words) + person_spans(words):
+                start, end = offsets[first], offsets[last]
+                labels[start:end] = [begin[kind] + 1] * (end - start)
+                labels[start] = begin[kind]
             start = 0
-            for number, end in enumerate(sentence_borders(words)):
-                text = "".join(word for word, _ in words[start:end])
-                if len(text) >= MINIMUM_CHARACTERS and text not in seen and CHINESE.search(text):
-                    seen.add(text)
-                    labels = []
-                    for place in range(start, end):
-                        labels.append(kinds[place])
-                        labels.extend([others[place]] * (len(words[place][0]) - 1))
-                    yield split, text, labels, f"{paragraph}-{number}"
+            for number, border in enumerate(sentence_borders(words)):
+                end = offsets[border]
+                sentence = text[start:end]
+                if len(sentence) >= MINIMUM_CHARACTERS and sentence not in seen and CHINESE.search(sentence):
+                    seen.add(sentence)
+                    yield split, sentence, labels[start:end], f"{paragraph}-{number}"
                 start = end
 
 
 @lru_cache(maxsize=None)
 def _datasets(scheme: str) -> dict[str, Dataset]:
-    names = label_names(SCHEMES[scheme])
-    index = {name: number for number, name in enumerate(names)}
     columns = {split: {"tokens": [], "ner_tags": [], "id": []} for split in SPLITS}
     for split, text, labels, name in sentences(scheme):
         columns[split]["tokens"].append(list(text))
-        columns[split]["ner_tags"].append([index[label] for label in labels])
+        columns[split]["ner_tags"].append(labels)
         columns[split]["id"].append(name)
-    info = dataset_info("people_daily", tag_features(names), NOTES[scheme])
+    info = dataset_info("people_daily", tag_features(label_names(SCHEMES[scheme])), NOTES[scheme])
     return {split: dataset(columns[split], info) for split in SPLITS}
 
 
