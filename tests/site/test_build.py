@@ -138,3 +138,7 @@ def test_the_stamp_knows_every_staged_file(book):
     before = build.fingerprint(folder)
     (folder / "_static" / "book.css").write_text("/* */")
     assert build.fingerprint(folder) != before
+
+
+def test_the_real_site_builds_and_no_chapter_fails(real_build, real_site):
+    assert real_build.returncode == 0, real_build.stdout[-3000:]
