@@ -112,15 +112,13 @@ def export(trainer: training.Trainer, stream: TextStream, recipe: Recipe, data_h
         "tokens": int(tokens),
         "seconds": round(history.seconds),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "final": history.evaluations[-1],
+        "final": next(row for row in history.evaluations if row["step"] == history.best_step),
         "curve": curve(history),
         "evaluations": history.evaluations,
     }
     (side / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf8")
     template = (Path(__file__).parent / "checkpoint_card.md").read_text(encoding="utf8")
-    card = template.format(
-        parameters=trainer.model.count_params(), vocabulary=len(stream.vocabulary), final=facts["final"], **facts
-    )
+    card = template.format(parameters=trainer.model.count_params(), vocabulary=len(stream.vocabulary), **facts)
     (side / "README.md").write_text(card, encoding="utf8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(side, folder)
