@@ -37,7 +37,11 @@ def check(options: argparse.Namespace) -> int:
     """Print what the lint finds in the notebooks."""
     from . import lint
 
-    findings = lint.check([Path(path) for path in options.paths] or None)
+    paths = [Path(path) for path in options.paths] or None
+    if options.fix:
+        for path in lint.fix(paths):
+            print(f"改写：{path}")
+    findings = lint.check(paths)
     print("\n".join(findings) if findings else "笔记本检查通过。")
     return 1 if findings else 0
 
@@ -78,10 +82,10 @@ def new(options: argparse.Namespace) -> int:
 
 
 def clean(options: argparse.Namespace) -> int:
-    """Remove everything that was built or executed; unfinished recordings stay unless `--all`."""
+    """Remove what was built or executed; unfinished recordings and pre-training stay unless `--all`."""
     folder = profiles.ROOT / "_build"
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name == "records" and not options.all:
+        if path.name in ("records", "pretrain") and not options.all:
             continue
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return 0
@@ -113,7 +117,9 @@ def parser() -> argparse.ArgumentParser:
     building = command(build, "执行需要执行的，再生成网站")
     run_options(building)
     schedule_options(building)
-    command(check, "检查笔记本的写法").add_argument("paths", nargs="*")
+    checking = command(check, "检查笔记本的写法")
+    checking.add_argument("paths", nargs="*")
+    checking.add_argument("--fix", action="store_true", help="先改写成规范的 JSON，去掉运行结果")
     command(serve, "在本机查看网站").add_argument("port", nargs="?", type=_positive(int), default=8000)
     recording = command(record, "重新生成一章的记录（可中断后继续）")
     recording.add_argument("chapter", metavar="CHAPTER")
@@ -123,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
     making = command(new, "由模板新建一章")
     for name in ("slug", "part", "title"):
         making.add_argument(name)
-    command(clean, "删除所有生成的文件").add_argument("--all", action="store_true", help="连同未完成的记录")
+    command(clean, "删除所有生成的文件").add_argument("--all", action="store_true", help="连同未完成的记录和预训练")
     return whole
 
 
