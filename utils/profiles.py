@@ -57,7 +57,7 @@ class Profile:
 
 
 PROFILES = {
-    "mini": Profile("mini", str(CHECKPOINT), None, 2000, 5e-4, 6, 2048, False),
+    "mini": Profile("mini", str(CHECKPOINT), None, 2000, 1e-3, 3, 1024, False),
     "full": Profile(
         "full",
         HUB_MODELS["bert-base-chinese"].id,
