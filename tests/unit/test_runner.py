@@ -168,7 +168,9 @@ def test_a_run_killed_at_once_leaves_no_kernel_and_loses_nothing_done(book, numb
     book.notebook("02-hangs", f"import os, pathlib, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
                   f"if not pathlib.Path({str(book.root / 'go')!r}).exists(): time.sleep(300)")
     running = subprocess.Popen([sys.executable, "-m", "utils.book", "run", "--jobs", "1"], cwd=book.root,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               # A background job of a shell inherits an ignored SIGINT; the run must be interruptible here.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert wait_for(lambda: pid_file.exists() and pid_file.read_text())
     running.send_signal(number)
     assert running.wait(20) == (130 if number == signal.SIGINT else -number)
