@@ -25,7 +25,7 @@ from .chapters import Chapter, find
 from .files import write_atomically
 from .results import ChapterResult
 
-TIMEOUTS = {"mini": 1500.0, "full": 4 * 3600.0}  # seconds for a whole notebook
+TIMEOUTS = {"mini": 900.0, "full": 4 * 3600.0}  # seconds for a whole notebook
 DEFAULT_JOBS = 2
 
 
