@@ -17,7 +17,9 @@ import numpy as np
 
 from .encoder import Encoder, EncoderConfig
 from .errors import CheckpointError, ConfigError
-from .heads import LanguageModel, SequenceClassifier, TokenClassifier, layers_by_path
+from .files import write_atomically
+from .heads import LanguageModel, SequenceClassifier, TokenClassifier
+from .tensor_names import TIED, tensor_names
 
 WEIGHTS = "model.safetensors"
 KINDS = {
@@ -26,31 +28,6 @@ KINDS = {
     "sequence": "BertForSequenceClassification",
     "language": "BertForMaskedLM",
 }
-# Attribute path of a layer in `Encoder` or a head -> name of the module in Hugging Face's BERT.
-BLOCK_MODULES = {
-    "attention.query": "attention.self.query",
-    "attention.key": "attention.self.key",
-    "attention.value": "attention.self.value",
-    "attention.projection": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "expand": "intermediate.dense",
-    "contract": "output.dense",
-    "contract_norm": "output.LayerNorm",
-}
-MODULES = {
-    "embeddings.word": "embeddings.word_embeddings",
-    "embeddings.position": "embeddings.position_embeddings",
-    "embeddings.token_type": "embeddings.token_type_embeddings",
-    "embeddings.norm": "embeddings.LayerNorm",
-    "pooler": "pooler.dense",
-}
-HEAD_MODULES = {
-    "classifier": "classifier",
-    "transform": "cls.predictions.transform.dense",
-    "transform_norm": "cls.predictions.transform.LayerNorm",
-}
-TENSORS = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
-TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")  # copies of the embedding table and the bias
 OTHER_NAMES = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}  # TensorFlow-era checkpoints
 
 
@@ -69,26 +46,6 @@ class LoadReport:
         if self.initialised:
             parts.append(f"新初始化：{'、'.join(self.initialised)}")
         return "；".join(parts)
-
-
-def tensor_names(model: keras.Model) -> list[tuple[str, keras.Variable, bool]]:
-    """Every trainable tensor of an encoder or head: (name in a checkpoint, variable, whether it is transposed)."""
-    encoder = model if isinstance(model, Encoder) else model.encoder
-    prefix = "" if model is encoder else "bert."
-    modules = {path: prefix + name for path, name in MODULES.items()}
-    for i in range(len(encoder.blocks)):
-        modules |= {f"blocks.{i}.{p}": f"{prefix}encoder.layer.{i}.{name}" for p, name in BLOCK_MODULES.items()}
-    layers = {modules[path]: layer for path, layer in layers_by_path(encoder).items() if path in modules}
-    if model is not encoder:
-        layers |= {HEAD_MODULES[p]: layer for p, layer in layers_by_path(model).items() if p in HEAD_MODULES}
-    found = [
-        (f"{module}.{TENSORS[variable.name]}", variable, variable.name == "kernel")
-        for module, layer in layers.items()
-        for variable in layer.trainable_variables
-    ]
-    if isinstance(model, LanguageModel):
-        found.append(("cls.predictions.bias", model.bias, False))
-    return found
 
 
 def resolve(source: str | os.PathLike, revision: str | None = None) -> Path:
@@ -275,7 +232,6 @@ def save(
     from safetensors.numpy import save as to_bytes
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     encoder = model if isinstance(model, Encoder) else model.encoder
     kind = {Encoder: "encoder", TokenClassifier: "token", SequenceClassifier: "sequence"}.get(type(model), "language")
     values = asdict(encoder.config)
@@ -299,9 +255,7 @@ def save(
         files["vocab.txt"] = ("\n".join(vocabulary) + "\n").encode()
         files["tokenizer_config.json"] = (json.dumps(settings, indent=2) + "\n").encode()
     for name, content in files.items():
-        side = folder / (name + ".partial")
-        side.write_bytes(content)
-        os.replace(side, folder / name)
+        write_atomically(folder / name, content)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
     return folder

@@ -13,26 +13,10 @@ from .encoder import ACTIVATIONS, Encoder, dense, layer_norm
 from .errors import ConfigError
 
 
-class TokenClassifier(keras.Model):
-    """A label for every piece: inputs as for `Encoder` -> logits (b, t, num_labels)."""
+class Classifier(keras.Model):
+    """What both classifiers are: an encoder, dropout, and one linear layer to `num_labels` logits."""
 
-    def __init__(self, encoder: Encoder, num_labels: int, name: str = "token_classifier"):
-        super().__init__(name=name)
-        self.encoder = encoder
-        self.num_labels = num_labels
-        self.dropout = keras.layers.Dropout(encoder.config.hidden_dropout_prob, name="head_dropout")
-        self.classifier = dense(encoder.config, num_labels, "classifier")
-        self.classifier.build((None, None, encoder.config.hidden_size))
-        self.built = True
-
-    def call(self, inputs, training=None):
-        return self.classifier(self.dropout(self.encoder(inputs, training=training), training=training))
-
-
-class SequenceClassifier(keras.Model):
-    """A label for every sentence, from [CLS] through the pooler if there is one -> logits (b, num_labels)."""
-
-    def __init__(self, encoder: Encoder, num_labels: int, name: str = "sequence_classifier"):
+    def __init__(self, encoder: Encoder, num_labels: int, name: str | None = None):
         super().__init__(name=name)
         self.encoder = encoder
         self.num_labels = num_labels
@@ -40,6 +24,17 @@ class SequenceClassifier(keras.Model):
         self.classifier = dense(encoder.config, num_labels, "classifier")
         self.classifier.build((None, encoder.config.hidden_size))
         self.built = True
+
+
+class TokenClassifier(Classifier):
+    """A label for every piece: inputs as for `Encoder` -> logits (b, t, num_labels)."""
+
+    def call(self, inputs, training=None):
+        return self.classifier(self.dropout(self.encoder(inputs, training=training), training=training))
+
+
+class SequenceClassifier(Classifier):
+    """A label for every sentence, from [CLS] through the pooler if there is one -> logits (b, num_labels)."""
 
     def call(self, inputs, training=None):
         pooled = self.encoder.pool(self.encoder(inputs, training=training))

@@ -6,6 +6,7 @@ the data is the step number, and a run that was killed goes on exactly where it 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import ConfigError
+from .files import write_atomically
 
 NO_DECAY = ("bias", "beta", "gamma")  # biases and LayerNorm are not pulled towards zero (Devlin et al. 2019, code)
 
@@ -205,13 +207,9 @@ class Trainer:
         arrays |= {f"b{i}": v for i, v in enumerate(self.best or [])}
         meta = {"step": self.step, "plan": asdict(self.plan), "history": asdict(self.history)}
         arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-        self.state.parent.mkdir(parents=True, exist_ok=True)
-        side = self.state.with_suffix(".partial")
-        with open(side, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(side, self.state)
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        write_atomically(self.state, content.getvalue())
 
     def load_state(self):
         """Continue from a state file of the same model and plan.
@@ -270,5 +268,5 @@ class Progress:
         sys.stdout.flush()
 
     def close(self):
-        if not self.quiet and self.steps:
+        if not self.quiet:
             sys.stdout.write("\n")

@@ -12,7 +12,8 @@ import types
 import pytest
 
 from tests.unit.tiny_book import TinyBook
-from utils.book import cache, files, fingerprints
+from utils import files
+from utils.book import cache, fingerprints
 from utils.book.chapters import find
 from utils.book.results import ChapterResult
 from utils.corpora import sources
@@ -178,7 +179,7 @@ def test_only_the_latest_entries_stay_and_what_dead_writers_left_is_removed(stor
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
     program = (
         "import sys, pathlib, json\n"
-        "from utils.book.files import write_atomically\n"
+        "from utils.files import write_atomically\n"
         "for n in range(10**9):\n"
         "    write_atomically(pathlib.Path(sys.argv[1]), json.dumps([n] * 50000).encode())\n"
     )

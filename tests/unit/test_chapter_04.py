@@ -1,24 +1,21 @@
 """The functions that chapter 4 defines, pulled out of the notebook and compared with references on tiny inputs."""
 
-import ast
 import functools
 import graphlib
-import json
 import math
 import tempfile
 import unicodedata
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, corpora, metrics, pretraining, profiles, training
 from utils.book import pretrain
 from utils.encoder import Encoder, EncoderConfig
 from utils.heads import LanguageModel
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "chapters" / "1-concepts" / "04-pretraining.ipynb"
 CONSTANTS = ("EDGES", "COLUMNS", "RATES", "EPOCHS", "VARIANTS", "ABLATION_STEPS")
 TEXTS = ["今天天气很好，我们去公园玩。", "我们明天再去公园，今天不去。", "天气不好，我们就不去公园玩了。"] * 6
 
@@ -26,16 +23,10 @@ TEXTS = ["今天天气很好，我们去公园玩。", "我们明天再去公园
 @pytest.fixture
 def chapter():
     """Namespace with every function and plain constant of the notebook; no cell is executed."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     modules = (batching, checkpoints, corpora, functools, graphlib, keras, metrics, pretrain, pretraining, profiles,
                tempfile, training, unicodedata)
     namespace = {module.__name__.rpartition(".")[2]: module for module in modules} | {"np": np}
-    for node in (node for source in code for node in ast.parse(source).body):
-        constant = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) in CONSTANTS
-        if isinstance(node, ast.FunctionDef) or constant:
-            exec(compile(ast.Module([node], []), str(NOTEBOOK), "exec"), namespace)
-    return namespace
+    return definitions("1-concepts/04-pretraining", namespace, CONSTANTS)
 
 
 @pytest.fixture(scope="module")

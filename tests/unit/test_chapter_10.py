@@ -1,9 +1,6 @@
 """The functions that chapter 10 defines, pulled out of the notebook and compared with references on tiny inputs."""
 
-import ast
-import json
 from collections import Counter
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,20 +9,15 @@ import tensorflow as tf
 from scipy import optimize, sparse, special
 from sklearn.linear_model import LogisticRegression
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "chapters" / "2-mathematics" / "10-cross-entropy.ipynb"
+from tests.unit.notebook_code import definitions
 
 
 @pytest.fixture
 def chapter():
-    """Namespace with every function of the notebook (functions and named lambdas; no cell is executed)."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    namespace = {"np": np, "tf": tf, "keras": keras, "special": special, "optimize": optimize, "sparse": sparse,
-                 "Counter": Counter}
-    for node in (node for source in code for node in ast.parse(source).body):
-        if isinstance(node, ast.FunctionDef) or isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
-            exec(compile(ast.Module([node], []), str(NOTEBOOK), "exec"), namespace)
-    return namespace
+    """Namespace with every function of the notebook; no cell is executed."""
+    names = {"np": np, "tf": tf, "keras": keras, "special": special, "optimize": optimize, "sparse": sparse,
+             "Counter": Counter}
+    return definitions("2-mathematics/10-cross-entropy", names)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from utils import checkpoints
 from utils.errors import CheckpointError, ConfigError
 from utils.heads import layers_by_path, replace_layer
+from utils.tensor_names import tensor_names
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "bert"
 KIND = {
@@ -89,7 +90,7 @@ def test_save_and_load_is_exact_and_keeps_the_tensor_names(name, tmp_path):
     checkpoints.save(model, tmp_path / "again", vocabulary=["[PAD]"])
     again = checkpoints.load(KIND[name], tmp_path / "again")
     assert not again.report.unused and not again.report.initialised
-    for (_, mine, _), (_, theirs, _) in zip(checkpoints.tensor_names(model), checkpoints.tensor_names(again)):
+    for (_, mine, _), (_, theirs, _) in zip(tensor_names(model), tensor_names(again)):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
     if name != "legacy_names":
         written = set(load_file(tmp_path / "again" / "model.safetensors"))

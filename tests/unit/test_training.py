@@ -60,10 +60,20 @@ def test_a_state_of_another_plan_is_refused(tmp_path):
         trainer(make_model(), training.Plan(3, 1e-3), state=tmp_path / "s.npz").run()
 
 
-def test_a_half_written_state_is_never_read(tmp_path):
-    (tmp_path / "s.partial").write_bytes(b"half")
-    run = trainer(make_model(), training.Plan(2, 1e-3), state=tmp_path / "s.npz")
-    assert len(run.run().losses) == 2
+def test_a_kill_while_saving_leaves_the_state_before(tmp_path, monkeypatch):
+    plan = training.Plan(4, 1e-3)
+    trainer(make_model(), plan, state=tmp_path / "s.npz").run(until=2)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", killed)  # the new file is written, but has not yet taken the place of the old
+        with pytest.raises(KeyboardInterrupt):
+            trainer(make_model(), plan, state=tmp_path / "s.npz").run(until=3)
+    again = trainer(make_model(), plan, state=tmp_path / "s.npz")
+    again.load_state()
+    assert again.step == 2 and len(again.run().losses) == 4
 
 
 def test_the_schedule_equals_its_closed_form():

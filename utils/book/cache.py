@@ -15,7 +15,7 @@ from typing import Any
 from . import dependencies, fingerprints
 from .chapters import Chapter
 from .dependencies import digest
-from .files import write_atomically
+from ..files import write_atomically
 from .results import ChapterResult
 
 FORMAT = 1  # raise it when the runner changes in a way that makes old entries wrong

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .dependencies import digest
-from .files import write_atomically
+from ..files import write_atomically
 
 DATA_SETS = ("people_daily", "reviews")  # what corpora.fingerprint knows
 WEIGHT_FILES = (".safetensors", ".json", ".txt")  # the model card beside them may change freely

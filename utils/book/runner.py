@@ -22,10 +22,10 @@ from .. import records as chapter_records
 from ..errors import BookError, ConfigError, RunError
 from . import cache, dependencies, fingerprints, recording
 from .chapters import Chapter, find
-from .files import write_atomically
+from ..files import write_atomically
 from .results import ChapterResult
 
-TIMEOUTS = {"mini": 900.0, "full": 4 * 3600.0}  # seconds for a whole notebook
+TIMEOUTS = {"mini": 600.0, "full": 4 * 3600.0}  # seconds for a whole notebook
 DEFAULT_JOBS = 2
 
 

