@@ -66,6 +66,7 @@ class Counts:
             self.neighbours[distance], self.neighbours[-distance] = after, after.T.tocsr()
         left, values, _ = randomized_svd(hstack(list(self.neighbours.values())).tocsr(), width, random_state=seed)
         table = left * np.sqrt(values)
+        table = np.pad(table, ((0, 0), (0, width - table.shape[1])))  # a vocabulary smaller than the width has fewer
         norms = np.linalg.norm(table, axis=1)
         unseen = norms < 1e-9 * norms.max()  # the SVD leaves rounding errors there, not zeros
         table -= table[~unseen].mean(axis=0)
