@@ -104,6 +104,13 @@ class TextStream:
             rows[1].append(SEP)
         self.ids = np.array(rows, np.int32)  # (2, places)
         self.vocabulary = vocabulary
+        self._counts: dict[tuple[int, int], counting.Counts] = {}
+
+    def counts(self, width: int, seed: int) -> counting.Counts:
+        """What neighbours tell, for embeddings of `width` dimensions; counted once."""
+        if (width, seed) not in self._counts:
+            self._counts[width, seed] = counting.Counts(self.ids[1], len(self.vocabulary), width, FIRST_WORD, seed)
+        return self._counts[width, seed]
 
     def sequences(self, random: np.random.Generator, count: int, length: int) -> np.ndarray:
         """`count` cuts at random places, each [CLS] … [SEP] -> (count, length) integers."""
@@ -151,7 +158,7 @@ def build_model(stream: TextStream, recipe: Recipe, **changes) -> LanguageModel:
     tables, width = model.encoder.embeddings, config.hidden_size
     if recipe.ppmi or recipe.readers:
         pieces, _ = counting.layout(width)
-        counts = counting.Counts(stream.ids[1], config.vocab_size, pieces, FIRST_WORD, recipe.seed)
+        counts = stream.counts(pieces, recipe.seed)
     if recipe.ppmi:
         table = 0.1 * np.random.default_rng([recipe.seed, 1]).normal(size=(config.vocab_size, width))
         table[:, :pieces] = counts.embeddings
