@@ -202,16 +202,6 @@ def test_the_best_choice_is_the_one_of_the_highest_validation_score(chapter):
     assert chapter["best_choice"](rows, "reviews", "random") == (chapter["RATES"][0], chapter["EPOCHS"]["reviews"][0])
 
 
-def test_predict_texts_keeps_the_order_of_the_texts(chapter, stream, tokenizer):
-    model = make_model(stream)
-    classifier = checkpoints.SequenceClassifier(model.encoder, 3)
-    windows = batching.encode_texts(tokenizer, ["今天", "我们去公园玩。" * 3, "好", "天气不好"])
-    found = chapter["predict_texts"](classifier, windows)
-    alone = [int(np.argmax(classifier({"input_ids": ids[None], "attention_mask": np.ones_like(ids)[None]})))
-             for ids in windows.input_ids]
-    assert found.tolist() == alone
-
-
 def test_a_variant_of_the_recipe_changes_what_its_name_says(chapter):
     known = {field: getattr(pretraining.Recipe(), field) for field in ("ppmi", "sinusoids", "readers", "scale", "learning_rate")}
     assert chapter["VARIANTS"]["完整配方"] == {}
