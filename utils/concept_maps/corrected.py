@@ -42,7 +42,7 @@ MAPS = (
         "self-supervised": (52, 1), "pre-training": (200, 1),
         "fine-tuning": (80, 2), "prompt-learning": (230, 2),
         "full-fine-tuning": (43, 3), "peft": (172, 3), "in-context": (286, 3),
-        "few-shot": (88, 4.15), "zero-shot": (250, 4.15),
+        "few-shot": (88, 4.15), "zero-shot": (222, 4.15),
     }, """
         nlp uses deep-learning
         deep-learning uses neural-network
