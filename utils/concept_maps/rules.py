@@ -20,7 +20,10 @@ class Edge(NamedTuple):
     target: str
 
     def __str__(self) -> str:
-        return f"“{name(self.source)}”{RELATIONS.get(self.relation, self.relation)}“{name(self.target)}”"
+        words = RELATIONS.get(self.relation, self.relation)
+        if self.relation == "alternative-to":
+            return f"“{name(self.source)}”与“{name(self.target)}”{words}"
+        return f"“{name(self.source)}”{words}“{name(self.target)}”"
 
 
 class Contradiction(NamedTuple):
