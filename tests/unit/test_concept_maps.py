@@ -227,9 +227,9 @@ def test_no_line_runs_through_a_box_and_no_words_cover_others(chart):
 
 @pytest.mark.parametrize("chart", CHARTS, ids=named)
 def test_a_phone_shows_the_smallest_letters_at_ten_pixels_or_more(chart, style):
-    """390 pixels less the page's margins; an SVG of matplotlib has 96 pixels to 72 points."""
+    """390 pixels less the page's margins; a notebook's figure has 96 pixels to an inch and a rim of a tenth of an inch."""
     axes = concept_maps.draw(chart, concept_maps.faults(chart) if chart in ARTICLE.values() else ())
-    width = axes.figure.get_size_inches()[0] * 96
+    width = (axes.figure.get_size_inches()[0] + 0.2) * 96
     shown = min(1.0, 350 / width)
     assert min(text.get_fontsize() for text in axes.texts) * 96 / 72 * shown >= 10
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, ROW, MARGIN = 330.0, 64.0, 20.0
-FONT, SMALL, PADDING = 11.0, 9.5, 7.0
+FONT, SMALL, PADDING = 11.0, 10.0, 7.0
 FILLS = {"data": "#eaf2f9", "parameters": "#fdf0e6", "setting": "#eef6f2", "measure": "#f5eef7"}
 # relation -> (dashes, colour, arrow head at the target)
 STYLES = {
