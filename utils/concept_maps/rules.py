@@ -110,8 +110,9 @@ def contradictions(edges: Iterable[Edge], facts: Iterable[Edge] = (), required: 
     found = {edge: fault for edge in edges if edge not in facts and (fault := _fault(edge, [*facts, edge] if facts else edges))}
     sound = [*facts, *(edge for edge in edges if edge not in found)]  # an edge is not blamed for going along with a bad one
     for edge in edges:
-        if edge not in facts and edge not in found and _in_circle(edge, sound):
-            found[edge] = Contradiction(edge, "circle", f"“{RELATIONS[edge.relation]}”绕成了圈")
+        if edge not in facts and edge not in found and (way := _circle(edge, sound)):
+            round_trip = " → ".join(map(name, way))
+            found[edge] = Contradiction(edge, "circle", f"“{RELATIONS[edge.relation]}”绕成了圈（{round_trip}）")
     missing = [Contradiction(Edge(*edge), "missing", "图里缺了这一条") for edge in required if Edge(*edge) not in edges]
     return [*(found[edge] for edge in dict.fromkeys(edges) if edge in found), *missing]
 
@@ -139,8 +140,17 @@ def _fault(edge: Edge, known: list[Edge]) -> Contradiction | None:
     return None
 
 
-def _in_circle(edge: Edge, known: list[Edge]) -> bool:
-    return edge.relation in ORDERED and edge.source in _reachable(edge.target, edge.relation, known)
+def _circle(edge: Edge, known: list[Edge]) -> list[str]:
+    """The shortest way along the edge and back to where it begins; empty if there is none or it may go in circles."""
+    ways, seen = ([[edge.source, edge.target]], {edge.target}) if edge.relation in ORDERED else ([], set())
+    for way in ways:  # grows while it is walked: breadth first
+        if way[-1] == edge.source:
+            return way
+        for other in known:
+            if other.source == way[-1] and other.relation == edge.relation and other.target not in seen:
+                seen.add(other.target)
+                ways.append([*way, other.target])
+    return []
 
 
 def _reachable(node: str, relation: str, edges: list[Edge]) -> set[str]:
