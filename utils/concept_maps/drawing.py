@@ -133,13 +133,13 @@ def draw(chart: ConceptMap | ArticleChart, faults: Sequence[Contradiction] = (),
     Args:
         chart: what to draw.
         faults: for a chart of the article, what `faults` found; the arrows of these edges are marked ✕ 1, ✕ 2, …
-        title: written above; the section and what it is if None.
+        title: written above; says which of the two it is if None.
     """
     import matplotlib.pyplot as plt
 
     boxes, lines, height = layout(chart, faults)
     corrected = isinstance(chart, ConceptMap)
-    title = title or (f"改正后：{chart.title}" if corrected else f"原文 {chart.section} 的图")
+    title = title or (f"改正后：{chart.title}" if corrected else f"原文 {chart.section}")
     head = 24.0
     figure = plt.figure(figsize=(WIDTH / 72, (height + head) / 72))
     axes = figure.add_axes((0, 0, 1, 1))
