@@ -237,6 +237,14 @@ def predict_words(model, windows: Windows, batch_tokens: int = 8192, pad_id: int
     return found
 
 
+def predict_texts(model, windows: Windows, batch_tokens: int = 8192, pad_id: int = 0) -> np.ndarray:
+    """The best label id of every text, in order: (N,). `model` is a sequence classifier, `windows` from `encode_texts`."""
+    found = np.zeros(len(windows), int)
+    for indices in batch_plan(windows.piece_counts(), batch_tokens, 1):
+        found[indices] = predict_batch(model, pad_ids(windows, indices, pad_id))
+    return found
+
+
 def predict_batch(model, batch: dict) -> np.ndarray:
     """argmax over the last axis of the model's logits for one padded batch, compiled once a model."""
     import tensorflow as tf
