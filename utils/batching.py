@@ -250,7 +250,8 @@ def predict_batch(model, batch: dict) -> np.ndarray:
     import tensorflow as tf
 
     if not hasattr(model, "book_predict"):
+        signature = {name: tf.TensorSpec([None] * np.ndim(value), value.dtype) for name, value in batch.items()}
         model.book_predict = tf.function(
-            lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), reduce_retracing=True
+            lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), input_signature=[signature]
         )
     return model.book_predict({name: tf.constant(value) for name, value in batch.items()}).numpy()
