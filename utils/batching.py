@@ -246,11 +246,11 @@ def predict_texts(model, windows: Windows, batch_tokens: int = 8192, pad_id: int
 
 
 def predict_batch(model, batch: dict) -> np.ndarray:
-    """argmax over the last axis of the model's logits for one padded batch, compiled once a model."""
+    """argmax over the last axis of the model's logits for one padded batch, compiled once for a model's layers."""
     import tensorflow as tf
 
-    if not hasattr(model, "book_predict"):
-        model.book_predict = tf.function(
-            lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), reduce_retracing=True
-        )
-    return model.book_predict({name: tf.constant(value) for name, value in batch.items()}).numpy()
+    structure = tuple(map(id, model.variables))  # other layers (LoRA put in, merged, taken out): another graph
+    if getattr(model, "book_predict", (None,))[0] != structure:
+        function = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), reduce_retracing=True)
+        model.book_predict = structure, function
+    return model.book_predict[1]({name: tf.constant(value) for name, value in batch.items()}).numpy()
