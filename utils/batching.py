@@ -249,7 +249,7 @@ def predict_batch(model, batch: dict) -> np.ndarray:
     """argmax over the last axis of the model's logits for one padded batch, compiled once for a model's layers."""
     import tensorflow as tf
 
-    structure = tuple(map(id, model.variables))  # other layers (LoRA put in, merged, taken out): another graph
+    structure = tuple(map(id, getattr(model, "variables", ())))  # other layers (LoRA put in, merged, taken out): another graph
     if getattr(model, "book_predict", (None,))[0] != structure:
         signature = {name: tf.TensorSpec([None] * np.ndim(value), value.dtype) for name, value in batch.items()}
         best = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), input_signature=[signature])
