@@ -249,8 +249,11 @@ def predict_batch(model, batch: dict) -> np.ndarray:
     """argmax over the last axis of the model's logits for one padded batch, compiled once for a model's layers."""
     import tensorflow as tf
 
-    structure = tuple(map(id, model.variables))  # other layers (LoRA put in, merged, taken out): another graph
-    if getattr(model, "book_predict", (None,))[0] != structure:
-        function = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), reduce_retracing=True)
-        model.book_predict = structure, function
-    return model.book_predict[1]({name: tf.constant(value) for name, value in batch.items()}).numpy()
+    arrays = {name: np.asarray(value) for name, value in batch.items()}
+    signature = {name: tf.TensorSpec([None] * array.ndim, array.dtype) for name, array in arrays.items()}
+    # Other layers (LoRA put in, merged, taken out) or other inputs: another graph. Other lengths: the same.
+    key = tuple(map(id, model.variables)), tuple((name, spec.dtype.name, len(spec.shape)) for name, spec in signature.items())
+    if getattr(model, "book_predict", (None,))[0] != key:
+        best = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), input_signature=[signature])
+        model.book_predict = key, best
+    return model.book_predict[1]({name: tf.constant(array) for name, array in arrays.items()}).numpy()
