@@ -208,7 +208,7 @@ def examine(checks=CHECKS):
 
 def verdict(findings) -> tuple[str, bool]:
     """Last line of the report, and whether `mini` can run."""
-    failed = [finding.name for finding in findings if finding.level == FAIL]
+    failed = [finding.name.split()[0] for finding in findings if finding.level == FAIL]  # "包 keras" counts as 包
     if failed:
         return f"档位 mini 现在不能运行，先解决：{'、'.join(dict.fromkeys(failed))}。", False
     notes = sum(finding.level == NOTE for finding in findings)

@@ -28,6 +28,7 @@ FACTS = {"tensorflow": "2.21.0", "keras": "3.15.1", "backend": "tensorflow", "gp
 def no_hub_variables(monkeypatch):
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "*")  # the loopback hub is not asked through a proxy
 
 
 def only(findings):
@@ -355,3 +356,9 @@ def test_the_command_fails_only_where_mini_cannot_run(monkeypatch, capsys, level
     out = capsys.readouterr().out
     assert "照办" in out and ("不能运行" in out) == (level == FAIL)
     assert ("内存" in out.splitlines()[-1]) == (level == FAIL)
+
+
+def test_the_verdict_names_what_fails_once():
+    findings = [doctor.Finding(FAIL, name, "x", "y") for name in ("包 keras", "包 numpy", "字体")]
+    line, fit = doctor.verdict(findings)
+    assert not fit and line.count("包") == 1 and "字体" in line
