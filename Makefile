@@ -10,7 +10,7 @@ export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_ := 268435456
 
-.PHONY: help book test serve run record records new check pretrain museum lock clean setup setup-tests chapter slug
+.PHONY: help book test serve run record records new check pretrain museum lock clean setup setup-tests chapter slug doctor
 
 help: ## 列出命令
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile
@@ -38,6 +38,9 @@ new: slug setup ## 由模板新建一章：make new SLUG=19-classification PART=
 
 check: setup ## 检查笔记本的写法
 	@$(BOOK) check
+
+doctor: ## 自检：这台机器能不能运行本书，每一行写明怎么办
+	@if test -x .venv/bin/python; then $(BOOK) doctor; else python3 -m utils.book doctor; fi
 
 pretrain: setup ## 重新预训练随书的检查点，可中断后继续
 	@.venv/bin/python -m utils.book.pretrain $(OPTIONS)

@@ -246,12 +246,12 @@ def predict_texts(model, windows: Windows, batch_tokens: int = 8192, pad_id: int
 
 
 def predict_batch(model, batch: dict) -> np.ndarray:
-    """argmax over the last axis of the model's logits for one padded batch, compiled once a model."""
+    """argmax over the last axis of the model's logits for one padded batch, compiled once for a model's layers."""
     import tensorflow as tf
 
-    if not hasattr(model, "book_predict"):
+    structure = tuple(map(id, getattr(model, "variables", ())))  # other layers (LoRA put in, merged, taken out): another graph
+    if getattr(model, "book_predict", (None,))[0] != structure:
         signature = {name: tf.TensorSpec([None] * np.ndim(value), value.dtype) for name, value in batch.items()}
-        model.book_predict = tf.function(
-            lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), input_signature=[signature]
-        )
-    return model.book_predict({name: tf.constant(value) for name, value in batch.items()}).numpy()
+        best = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), input_signature=[signature])
+        model.book_predict = structure, best
+    return model.book_predict[1]({name: tf.constant(value) for name, value in batch.items()}).numpy()

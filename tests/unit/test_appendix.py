@@ -155,3 +155,8 @@ def test_links_go_to_chapters_of_the_plan_or_to_labels_that_exist(root):
                 planned = re.fullmatch(r"ch-(\d\d)", label)
                 known = label in labels or planned and int(planned[1]) not in written and 1 <= int(planned[1]) <= chapters.LAST
                 assert known, f"{path.name}: {label}"
+
+
+def test_every_reference_of_the_bibliography_has_a_key_of_its_own(root):
+    keys = re.findall(r"^@\w+\{([^,]+),", (root / "chapters" / "references.bib").read_text(encoding="utf-8"), re.M)
+    assert len(keys) > 50 and sorted(keys) == sorted(set(keys))

@@ -73,6 +73,19 @@ def records(options: argparse.Namespace) -> int:
     return 1 if options.strict and any(stale for tables in reasons.values() for stale in tables.values()) else 0
 
 
+def doctor(options: argparse.Namespace) -> int:
+    """Check this machine; fail only if profile `mini` cannot run on it."""
+    from .. import doctor as examination
+
+    findings = []
+    for finding in examination.examine():
+        findings.append(finding)
+        print(finding, flush=True)
+    line, fit = examination.verdict(findings)
+    print(line)
+    return 0 if fit else 1
+
+
 def new(options: argparse.Namespace) -> int:
     """Make a chapter from the template."""
     from . import template
@@ -126,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     recording.add_argument("--only", metavar="TABLE", help="只记录这一张表")
     run_options(recording)
     command(records, "列出所有记录，是否过期").add_argument("--strict", action="store_true", help="有过期的就以失败退出")
+    command(doctor, "检查这台机器能不能运行本书，每一行写明怎么办")
     making = command(new, "由模板新建一章")
     for name in ("slug", "part", "title"):
         making.add_argument(name)
