@@ -11,14 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, profiles
+from utils import batching, checkpoints, profiles, prompts
 
 
 @pytest.fixture
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
-    names = {"np": np, "Counter": Counter, "keras": keras, "batching": batching, "TfidfVectorizer": TfidfVectorizer,
-             "LogisticRegression": LogisticRegression, "SIZES": (100, 500, 2000)}
+    names = {"np": np, "Counter": Counter, "keras": keras, "batching": batching, "prompts": prompts,
+             "TfidfVectorizer": TfidfVectorizer, "LogisticRegression": LogisticRegression, "SIZES": (100, 500, 2000)}
     return definitions("1-concepts/01-background", names, constants=("PROMPT",))
 
 

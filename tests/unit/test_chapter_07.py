@@ -1,0 +1,145 @@
+"""The functions that chapter 7 defines, pulled out of the notebook and compared with references."""
+
+import keras
+import numpy as np
+import pytest
+from scipy import special, stats
+from sklearn.metrics import accuracy_score
+from sklearn.neighbors import NearestCentroid
+
+from tests.unit.notebook_code import definitions
+from utils import batching, checkpoints, profiles, prompts, training
+
+TEXTS = ["房间很大,服务也好。", "差", "屏幕坏了,售后不理人,再也不买了。", "很好很好。"]
+PAGE = "1-concepts/07-prompts"
+CONSTANTS = ("TEMPLATE", "WORDS", "LENGTH", "TEMPLATES")
+
+
+@pytest.fixture
+def chapter():
+    """Namespace with every function of the notebook; no cell is executed."""
+    names = {"np": np, "keras": keras, "batching": batching, "checkpoints": checkpoints, "prompts": prompts,
+             "training": training, "profile": profiles.get("mini"), "STEPS": 40, "BATCH": 8,
+             "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT), "scipy_softmax": special.softmax}
+    return definitions(PAGE, names, constants=CONSTANTS)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def test_the_standard_error_is_the_binomial_one(chapter):
+    for p, n in ((0.5, 10), (0.83, 451)):
+        assert chapter["standard_error"](p, n) == pytest.approx(stats.binom(n, p).std() / n)
+
+
+def test_the_majority_share_is_the_best_constant_answer(chapter):
+    for labels in ([0, 0, 1], [1, 1, 1, 0], [0, 1]):
+        constant = max(np.mean(np.array(labels) == guess) for guess in (0, 1))
+        assert chapter["majority_share"](np.array(labels)) == pytest.approx(constant)
+
+
+def test_softmax_equals_scipy_also_for_huge_logits(chapter, random):
+    for logits in (random.normal(size=(5, 3)), np.array([1000.0, 998.0])):
+        np.testing.assert_allclose(chapter["softmax"](logits), special.softmax(logits, axis=-1))
+
+
+def test_calibration_divides_by_the_probabilities_of_the_empty_input(chapter, random):
+    logits, empty = random.normal(size=(6, 2)), random.normal(size=2)
+    ratio = special.softmax(logits, axis=1) / special.softmax(empty)
+    expected = ratio / ratio.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(special.softmax(chapter["calibrate"](logits, empty), axis=1), expected)
+
+
+def test_the_empty_input_is_undecided_after_calibration(chapter, random):
+    empty = random.normal(size=2)
+    np.testing.assert_allclose(special.softmax(chapter["calibrate"](empty[None], empty), axis=1), [[0.5, 0.5]])
+
+
+def test_accuracy_equals_scikit_learn(chapter, random):
+    logits, labels = random.normal(size=(50, 2)), random.integers(0, 2, 50)
+    guesses = (logits[:, 1] > logits[:, 0]).astype(int)
+    assert chapter["accuracy_of"](logits, labels) == pytest.approx(accuracy_score(labels, guesses))
+    np.testing.assert_allclose(chapter["margin"](logits) > 0, guesses)
+
+
+def test_draws_are_balanced_nested_and_differ_between_seeds(chapter, random):
+    labels = random.integers(0, 2, 300)
+    for size in (4, 16, 64):
+        drawn = chapter["draw"](labels, size, 3)
+        assert len(set(drawn)) == size and labels[drawn].sum() == size // 2
+        assert np.array_equal(drawn[: size // 2], chapter["draw"](labels, size // 2, 3))
+    assert set(chapter["draw"](labels, 16, 3)) != set(chapter["draw"](labels, 16, 4))
+    assert len(chapter["draw"](labels, 0, 1)) == 0
+
+
+@pytest.mark.parametrize("count", [4, 8, 16, 64])
+def test_the_plan_uses_every_example_equally_often(chapter, count):
+    plan = chapter["step_plan"](count, 1)
+    assert len(plan) == 40 and {len(step) for step in plan} == {min(8, count)}
+    uses = np.bincount(np.concatenate(plan), minlength=count)
+    assert uses.max() - uses.min() <= 1
+
+
+def test_the_prompt_loss_is_the_cross_entropy_over_the_verbalisers_words(chapter, random):
+    logits = random.normal(size=(4, 9)).astype(np.float32)
+    labels = np.array([0, 1, 1, 0])
+    batch = {"input_ids": 0, "attention_mask": 0, "positions": 0, "labels": labels}
+    loss = chapter["prompt_loss"]([7, 2])(lambda inputs, training: keras.ops.convert_to_tensor(logits), batch, True)
+    shares = special.log_softmax(logits[:, [7, 2]], axis=1)
+    assert float(loss) == pytest.approx(-shares[np.arange(4), labels].mean(), abs=1e-6)
+
+
+def test_embeddings_are_means_over_real_pieces_of_length_one(chapter):
+    encoder = checkpoints.load_encoder(profiles.CHECKPOINT)
+    found = chapter["embed"](encoder, TEXTS)
+    for text, vector in zip(TEXTS, found):
+        ids = chapter["tokenizer"](text, return_tensors="np")["input_ids"]
+        mean = keras.ops.convert_to_numpy(encoder({"input_ids": ids}))[0].mean(axis=0)
+        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-4)
+
+
+def test_nearest_centroid_equals_scikit_learn(chapter, random):
+    vectors, new = random.normal(size=(12, 5)), random.normal(size=(40, 5))
+    labels = np.arange(12) % 2
+    expected = NearestCentroid().fit(vectors, labels).predict(new)
+    np.testing.assert_array_equal(chapter["nearest_centroid"](vectors, labels, new), expected)
+
+
+def test_prompt_training_fits_its_examples_and_without_labels_is_the_zero_shot_model(chapter):
+    labels = np.array([1, 0, 0, 1])
+    predict = chapter["fit_prompt"](TEXTS, labels, 1e-3, 1)
+    assert predict(TEXTS).tolist() == labels.tolist()
+    untouched = checkpoints.load("language", profiles.CHECKPOINT)
+    expected = chapter["cloze_logits"](untouched, TEXTS).argmax(axis=1)
+    assert chapter["fit_prompt"]([], labels[:0], 1e-3, 1)(TEXTS).tolist() == expected.tolist()
+
+
+def test_the_rate_with_the_best_validation_mean_is_chosen_and_test_is_not_looked_at(chapter):
+    rows = [{"method": "提示", "labels": 4, "rate": rate, "seed": seed, "dev_accuracy": dev, "test_accuracy": test}
+            for rate, seed, dev, test in ((1, 1, 0.9, 0.1), (1, 2, 0.5, 0.2), (2, 1, 0.6, 0.9), (2, 2, 0.6, 0.8))]
+    assert chapter["best_rate"](rows, "提示", 4) == 1  # means 0.7 and 0.6
+    assert chapter["values_of"](rows, "提示", 4).tolist() == [0.1, 0.2]
+    assert chapter["best_rate"]([], "提示", 4) is None and len(chapter["values_of"]([], "提示", 4)) == 0
+
+
+def test_a_cell_shows_mean_sample_deviation_and_range(chapter):
+    assert chapter["cell_text"](np.array([0.7, 0.8, 0.9])) == "80.0 ± 10.0（70.0 至 90.0）"
+    assert chapter["cell_text"](np.array([])) == "–"
+
+
+def test_choosing_scores_the_chosen_template_on_seen_and_on_unseen_data(chapter):
+    correct = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
+    for seed in range(20):
+        seen, rest = chapter["choose_with"](correct, 3, np.random.default_rng(seed))
+        order = np.random.default_rng(seed).permutation(6)
+        best = int(correct[1, order[:3]].sum() > correct[0, order[:3]].sum())
+        assert seen == pytest.approx(correct[best, order[:3]].mean())
+        assert rest == pytest.approx(correct[best, order[3:]].mean())
+
+
+def test_there_are_ten_different_templates_which_encode(chapter):
+    assert len(set(chapter["TEMPLATES"])) == 10
+    for template in chapter["TEMPLATES"]:
+        prompts.encode_cloze(chapter["tokenizer"], TEXTS, template)
