@@ -28,7 +28,9 @@ def opened(browser, base, **options):
     context.route(re.compile(r"^(https?|wss?)://"), functools.partial(_only, base, page))
     page.on("pageerror", lambda error: page.faults.append(f"error: {error}"))
     page.on("console", lambda message: message.type == "error" and page.faults.append(f"console: {message.text}"))
-    page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url}"))
+    # Going on to the next page aborts what the last one was still loading: that is no fault of a page.
+    page.on("requestfailed", lambda request: "ERR_ABORTED" in (request.failure or "")
+            or page.faults.append(f"failed: {request.url}"))
     page.on("response", lambda response: response.status >= 400 and page.faults.append(f"{response.status}: {response.url}"))
     yield page
     context.close()
