@@ -10,7 +10,7 @@ export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_ := 268435456
 
-.PHONY: help book test serve run record records new check pretrain lock clean setup setup-tests chapter slug
+.PHONY: help book test serve run record records new check pretrain museum lock clean setup setup-tests chapter slug
 
 help: ## 列出命令
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile
@@ -41,6 +41,11 @@ check: setup ## 检查笔记本的写法
 
 pretrain: setup ## 重新预训练随书的检查点，可中断后继续
 	@.venv/bin/python -m utils.book.pretrain $(OPTIONS)
+
+museum: setup ## 另建旧版环境，运行原文的配方一次（第 14 章）；不属于自动检查
+	@test -x tests/museum/.venv/bin/python || .venv/bin/python -m venv tests/museum/.venv
+	@tests/museum/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/museum/requirements.txt
+	@tests/museum/.venv/bin/python tests/museum/museum.py $(OPTIONS)
 
 lock: setup-tests ## 由 requirements.txt 重新生成两个锁文件
 	@$(LOCK) requirements.txt --output-file requirements.lock

@@ -237,12 +237,21 @@ def predict_words(model, windows: Windows, batch_tokens: int = 8192, pad_id: int
     return found
 
 
+def predict_texts(model, windows: Windows, batch_tokens: int = 8192, pad_id: int = 0) -> np.ndarray:
+    """The best label id of every text, in order: (N,). `model` is a sequence classifier, `windows` from `encode_texts`."""
+    found = np.zeros(len(windows), int)
+    for indices in batch_plan(windows.piece_counts(), batch_tokens, 1):
+        found[indices] = predict_batch(model, pad_ids(windows, indices, pad_id))
+    return found
+
+
 def predict_batch(model, batch: dict) -> np.ndarray:
-    """argmax over the last axis of the model's logits for one padded batch, compiled once a model."""
+    """argmax over the last axis of the model's logits for one padded batch, compiled once for a model's layers."""
     import tensorflow as tf
 
-    if not hasattr(model, "book_predict"):
-        model.book_predict = tf.function(
-            lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), reduce_retracing=True
-        )
-    return model.book_predict({name: tf.constant(value) for name, value in batch.items()}).numpy()
+    structure = tuple(map(id, getattr(model, "variables", ())))  # other layers (LoRA put in, merged, taken out): another graph
+    if getattr(model, "book_predict", (None,))[0] != structure:
+        signature = {name: tf.TensorSpec([None] * np.ndim(value), value.dtype) for name, value in batch.items()}
+        best = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), axis=-1), input_signature=[signature])
+        model.book_predict = structure, best
+    return model.book_predict[1]({name: tf.constant(value) for name, value in batch.items()}).numpy()

@@ -77,6 +77,8 @@ def layer_norm(config: EncoderConfig, name: str) -> keras.layers.LayerNormalizat
 class Embeddings(keras.layers.Layer):
     """Sum of piece, position and segment embeddings, normalised: (b, t) integers -> (b, t, w)."""
 
+    prompts = 0  # how many learned vectors stand before the pieces: only where utils.peft put them there
+
     def __init__(self, config: EncoderConfig, name: str = "embeddings"):
         super().__init__(name=name)
         self.config = config
@@ -135,9 +137,13 @@ class SelfAttention(keras.layers.Layer):
         return ops.transpose(x, (0, 2, 1, 3))
 
     def call(self, hidden_states, mask, training=None):
-        query = self.split_heads(self.query(hidden_states)) * (self.width // self.heads) ** -0.5
         key = self.split_heads(self.key(hidden_states))
         value = self.split_heads(self.value(hidden_states))
+        return self.attend(hidden_states, key, value, mask, training)
+
+    def attend(self, hidden_states, key, value, mask, training=None):
+        """What the places of (b, t, w) read from keys and values (b, h, places, d), through the projection."""
+        query = self.split_heads(self.query(hidden_states)) * (self.width // self.heads) ** -0.5
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (b, h, query, key)
         weights = ops.softmax(scores + mask, axis=-1)
         if self.keep_weights:
@@ -198,9 +204,12 @@ class Encoder(keras.Model):
 
     def mask(self, inputs: dict):
         """Additive mask (b or 1, 1, 1 or t, t): 0 where a piece may look, -1e9 where it must not."""
-        length = ops.shape(inputs["input_ids"])[1]
+        prompts = self.embeddings.prompts  # places before the text, always visible
+        length = ops.shape(inputs["input_ids"])[1] + prompts
         if "attention_mask" in inputs:
-            allowed = ops.cast(inputs["attention_mask"], "bool")[:, None, None, :]
+            real = inputs["attention_mask"]
+            real = ops.pad(real, ((0, 0), (prompts, 0)), constant_values=1) if prompts else real
+            allowed = ops.cast(real, "bool")[:, None, None, :]
         else:
             allowed = ops.ones((1, 1, 1, length), "bool")
         if self.config.is_decoder:
@@ -217,7 +226,8 @@ class Encoder(keras.Model):
         states = [self.embeddings(inputs["input_ids"], inputs.get("token_type_ids"), training=training)]
         for block in self.blocks:
             states.append(block(states[-1], mask, training=training))
-        return states
+        prompts = self.embeddings.prompts
+        return [state[:, prompts:] for state in states] if prompts else states
 
     def pool(self, hidden_states):
         """BERT's sentence vector: the pooler over [CLS] if there is one, else the [CLS] state itself. -> (b, w)."""

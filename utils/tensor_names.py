@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 
 from .encoder import Encoder
+from .errors import ConfigError
 from .heads import LanguageModel, layers_by_path
 
 # Attribute path of a layer in `Encoder` or a head -> name of the module in Hugging Face's BERT.
@@ -38,8 +39,14 @@ TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")  # cop
 
 
 def tensor_names(model: keras.Model) -> list[tuple[str, keras.Variable, bool]]:
-    """Every trainable tensor of an encoder or head: (name in a checkpoint, variable, whether it is transposed)."""
+    """Every weight of an encoder or head, frozen or not: (name in a checkpoint, variable, whether it is transposed).
+
+    Raises:
+        ConfigError: the encoder holds layers of `utils.peft`, for which a checkpoint has no names.
+    """
     encoder = model if isinstance(model, Encoder) else model.encoder
+    if getattr(encoder, "adapted", None) == "changed":
+        raise ConfigError("编码器里装着高效微调的层，检查点里没有它们的名字：先 merge()（LoRA）或 remove()，或用它自己的 save()")
     prefix = "" if model is encoder else "bert."
     modules = {path: prefix + name for path, name in MODULES.items()}
     for i in range(len(encoder.blocks)):
@@ -50,7 +57,7 @@ def tensor_names(model: keras.Model) -> list[tuple[str, keras.Variable, bool]]:
     found = [
         (f"{module}.{TENSORS[variable.name]}", variable, variable.name == "kernel")
         for module, layer in layers.items()
-        for variable in layer.trainable_variables
+        for variable in layer.weights
     ]
     if isinstance(model, LanguageModel):
         found.append(("cls.predictions.bias", model.bias, False))

@@ -135,7 +135,7 @@ class Trainer:
         self.history = History()
         self.step = 0
         self.best: list[np.ndarray] | None = None
-        self._compiled = tf.function(self.train_step, jit_compile=jit_compile, reduce_retracing=True)
+        self._jit_compile, self._compiled = jit_compile, None
 
     def train_step(self, batch: dict) -> tf.Tensor:
         """One update; returns the loss. Also callable inside `strategy.run`."""
@@ -180,6 +180,8 @@ class Trainer:
             return iter(())
         first = self.batches(self.step)
         signature = {k: tf.TensorSpec([None] * np.ndim(v), np.asarray(v).dtype) for k, v in first.items()}
+        if self._compiled is None:  # one trace for batches of every size: tracing costs as much as dozens of steps
+            self._compiled = tf.function(self.train_step, input_signature=[signature], jit_compile=self._jit_compile)
         start = self.step
         dataset = tf.data.Dataset.from_generator(
             lambda: (self.batches(step) for step in range(start, until)), output_signature=signature

@@ -84,6 +84,8 @@ BAD = {
     "figure by pyplot without alt": (replace("profile", "print(profile.name)", "import matplotlib.pyplot as plt\nplt.plot([1])"), "profile", "alt"),
     "figure by a function without alt": (
         replace("profile", "print(profile.name)", "def draw():\n    figures.bars({}, '')\n\ndraw()"), "profile", "alt"),
+    "concept map without alt": (
+        replace("profile", "print(profile.name)", "from utils import concept_maps\nconcept_maps.draw(1)"), "profile", "alt"),
     "two titles": (add("(ch-19)=\n# 又一个"), "-", "heading"),
     "title without label": (replace("title", "(ch-19)=\n", ""), "title", "label"),
     "label of another chapter": (replace("question", "sec-19", "sec-18"), "question", "label"),
@@ -193,6 +195,26 @@ def test_fix_makes_json_canonical_and_keeps_the_content(tmp_path, chapter):
 def test_the_front_page_needs_no_exercises(chapter, findings):
     chapter.cells = chapter.cells[:1]
     assert findings(chapter, name="index.ipynb") == set()
+
+
+@pytest.fixture
+def appendix(chapter):
+    """A notebook of the appendix: title, set-up, one section."""
+    chapter.cells = [cell_of(chapter, name) for name in ("title", "setup", "question")]
+    replace("title", "(ch-19)=", "(app-errata)=")(chapter)
+    replace("question", "(sec-19-question)=", "(app-errata-question)=")(chapter)
+    return chapter
+
+
+def test_a_notebook_of_the_appendix_needs_no_exercises_but_set_up_and_labels(appendix, findings, tmp_path):
+    (tmp_path / "appendix").mkdir()
+    name = "appendix/C-errata.ipynb"
+    assert findings(appendix, name) == set()
+    assert ("-", "name") in findings(appendix, "C-errata.ipynb")  # only there
+    replace("question", "(app-errata-question)=", "(sec-19-question)=")(appendix)
+    assert findings(appendix, name) == {("question", "label")}
+    without(appendix, "setup")
+    assert ("-", "order") in findings(appendix, name)
 
 
 @pytest.fixture

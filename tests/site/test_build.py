@@ -71,6 +71,15 @@ def test_a_chapter_without_a_run_is_refused_unless_allowed(book):
     assert stage.prepare([], folder, book.root, allow_missing=True).missing == [book.page]
 
 
+def test_links_to_chapters_come_alive_when_the_chapter_is_written(book):
+    book.notebook.cells[0].source += "\n\n见[本章](#ch-10)、[第 9 章](#ch-09)与[第 77 章](#ch-77)。"
+    book.save()
+    (book.root / "chapters" / "texts" / "both.md").write_text("# 页\n\n[第 10 章](#ch-10)、[第 25 章](#ch-25)\n", encoding="utf-8")
+    assert "见[本章](#ch-10)、第 9 章（计划中）与[第 77 章](#ch-77)。" in staged(book).cells[0].source
+    text = (book.root / "_build" / "stage" / "texts" / "both.md").read_text(encoding="utf-8")
+    assert text == "# 页\n\n[第 10 章](#ch-10)、第 25 章（计划中）\n"
+
+
 def test_a_page_of_the_contents_that_does_not_exist_is_named(book):
     book.source.unlink()
     with pytest.raises(RunError, match="10-cross-entropy"):

@@ -111,3 +111,18 @@ def test_prediction_returns_to_each_word_its_own_label(tokenizer):
     found = batching.predict_words(Echo(), batching.encode_words(tokenizer, sentences, max_length=64), 512)
     expected = [tokenizer.convert_tokens_to_ids(sentence) for sentence in sentences]
     assert [row.tolist() for row in found] == expected
+
+
+def test_text_predictions_come_back_in_the_order_of_the_texts(tokenizer):
+    class Length:
+        """Answers 1 for a text of more than five real pieces, from the mask alone."""
+
+        def __call__(self, inputs, training=None):
+            import tensorflow as tf
+
+            real = tf.reduce_sum(inputs["attention_mask"], axis=1)
+            return tf.stack([tf.fill(tf.shape(real), 5), real], axis=1)
+
+    texts = ["好" * n for n in (9, 1, 30, 2, 3, 12, 4)]
+    found = batching.predict_texts(Length(), batching.encode_texts(tokenizer, texts, 64), batch_tokens=64)
+    assert found.tolist() == [1, 0, 1, 0, 0, 1, 1]

@@ -1,4 +1,4 @@
-"""The pre-training recipe against independent references: the real tokenizer, a dense PPMI, closed forms, hand sums."""
+"""The pre-training recipe against independent references: the real tokenizer, closed forms, hand sums."""
 
 import dataclasses
 import itertools
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from utils import checkpoints, pretraining
+from utils import checkpoints, counting, pretraining
 from utils.encoder import Encoder, EncoderConfig
 from utils.pretraining import CLS, FIRST_WORD, MASK, SEP, UNK
 
@@ -148,7 +148,7 @@ def test_places_are_hidden_equally_often():
 
 def test_a_batch_depends_on_the_seed_and_the_step_alone(vocabulary):
     stream = pretraining.TextStream([nfkc(text) for text in TEXTS], vocabulary)
-    recipe = pretraining.Recipe(steps=10, length=12, batch=4, long_share=0.2, long_length=24, long_batch=2)
+    recipe = pretraining.Recipe(steps=10, length=12, batch=4, long_every=5, long_length=24, long_batch=2)
     first, second = pretraining.masked_batches(stream, recipe), pretraining.masked_batches(stream, recipe)
     other = pretraining.masked_batches(stream, dataclasses.replace(recipe, seed=2))
     later = [second(step) for step in (9, 8, 3, 0)]  # asked for in another order
@@ -157,72 +157,9 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone(vocabulary):
             np.testing.assert_array_equal(value, batch[name])
     assert not np.array_equal(first(0)["input_ids"], first(1)["input_ids"])
     assert not np.array_equal(first(0)["input_ids"], other(0)["input_ids"])
-    assert [first(step)["input_ids"].shape for step in (0, 7, 8, 9)] == [(4, 12), (4, 12), (2, 24), (2, 24)]
-
-
-# --- start ------------------------------------------------------------------------------------------------------------
-
-
-def dense_ppmi(row, size, window):
-    """Brute force: count every pair of neighbours one by one."""
-    counts = np.zeros((size, size))
-    for i, left in enumerate(row):
-        for right in row[i + 1 : i + 1 + window]:
-            if left >= FIRST_WORD and right >= FIRST_WORD:
-                counts[left, right] += 1
-                counts[right, left] += 1
-    total = counts.sum()
-    context = counts.sum(0) ** 0.75
-    result = np.zeros_like(counts)
-    for a, b in zip(*np.nonzero(counts)):
-        joint = counts[a, b] / total
-        result[a, b] = max(0.0, math.log(joint / (counts[a].sum() / total * context[b] / context.sum())))
-    return result
-
-
-@pytest.fixture(scope="module")
-def toy():
-    """Random text over ten characters -> (stream, mask of the pieces that have neighbours)."""
-    letters, random = list("甲乙丙丁戊己庚辛壬癸"), np.random.default_rng(1)
-    texts = ["".join(random.choice(letters, p=random.dirichlet(np.ones(10)), size=40)) for _ in range(6)]
-    vocabulary = pretraining.build_vocabulary([*texts, "子子"], min_count=1)  # 子 is in the vocabulary alone
-    stream = pretraining.TextStream(texts, vocabulary)
-    return stream, np.isin(np.arange(len(vocabulary)), stream.ids[1]) & (np.arange(len(vocabulary)) >= FIRST_WORD)
-
-
-@pytest.mark.parametrize("window", [1, 3])
-def test_ppmi_embeddings_are_the_best_low_rank_picture_of_a_dense_ppmi(toy, window):
-    stream, seen = toy
-    width = 5
-    table = pretraining.ppmi_embeddings(stream, width, window=window)[seen].astype(np.float64)
-    left, values, _ = np.linalg.svd(dense_ppmi(stream.ids[1].tolist(), len(stream.vocabulary), window))
-    wanted = (left[:, :width] * np.sqrt(values[:width]))[seen]
-    # Singular vectors are unique up to sign, the scale is a matter of the recipe: compare inner products of rows.
-    np.testing.assert_allclose(table @ table.T / (table**2).mean(), wanted @ wanted.T / (wanted**2).mean(), atol=1e-3)
-
-
-def test_ppmi_embeddings_do_not_depend_on_anything_but_text_width_window_and_seed(toy):
-    stream, _ = toy
-    np.testing.assert_array_equal(pretraining.ppmi_embeddings(stream, 4), pretraining.ppmi_embeddings(stream, 4))
-
-
-@pytest.mark.xfail(strict=True, reason="rows without neighbours come out of the SVD as 1e-17, not as exact zeros")
-def test_pieces_without_neighbours_start_from_noise_and_the_others_have_unit_deviation(toy):
-    stream, seen = toy
-    table = pretraining.ppmi_embeddings(stream, 5)
-    assert table[seen].std() == pytest.approx(1.0, rel=1e-4)
-    assert 0.7 < table[~seen].std() < 1.3
-
-
-def test_sinusoids_have_the_closed_form_of_the_transformer():
-    table = pretraining.sinusoids(50, 16)
-    raw = np.zeros((50, 16))
-    for place in range(50):
-        for k in range(8):
-            angle = place / 10000 ** (2 * k / 16)
-            raw[place, k], raw[place, 8 + k] = math.sin(angle), math.cos(angle)
-    np.testing.assert_allclose(table, raw / raw.std(), atol=1e-5)
-    assert abs(float(table.std()) - 1) < 1e-5
+    assert [first(step)["input_ids"].shape for step in (0, 4, 8, 9)] == [(4, 12), (2, 24), (4, 12), (2, 24)]
+    assert [pretraining.batch_shape(recipe, step) for step in (3, 4)] == [(4, 12), (2, 24)]
+    assert pretraining.batch_shape(dataclasses.replace(recipe, long_every=0), 4) == (4, 12)
 
 
 # --- model, loss, scores ----------------------------------------------------------------------------------------------
@@ -231,7 +168,7 @@ def test_sinusoids_have_the_closed_form_of_the_transformer():
 @pytest.fixture(scope="module")
 def tiny(vocabulary):
     stream = pretraining.TextStream([nfkc(text) for text in TEXTS] * 3, vocabulary)
-    recipe = pretraining.Recipe(steps=4, length=16, batch=4, long_length=32, long_share=0.0)
+    recipe = pretraining.Recipe(steps=4, length=16, batch=4, long_length=32, long_every=0)
     model = pretraining.build_model(
         stream, recipe, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
     )
@@ -273,20 +210,26 @@ def test_masked_scores_are_those_of_a_fixed_sample(tiny):
 def test_the_model_starts_from_the_tables_that_the_recipe_names(tiny):
     stream, recipe, model = tiny
     tables = model.encoder.embeddings
-    word = keras.ops.convert_to_numpy(tables.word.embeddings)
+    word = keras.ops.convert_to_numpy(tables.word.embeddings) / recipe.scale
     place = keras.ops.convert_to_numpy(tables.position.embeddings)
-    np.testing.assert_allclose(word, recipe.scale * pretraining.ppmi_embeddings(stream, 16), atol=1e-6)
-    np.testing.assert_allclose(place, recipe.scale * pretraining.sinusoids(recipe.long_length, 16), atol=1e-6)
+    pieces, _ = counting.layout(16)
+    counts = counting.Counts(stream.ids[1], len(stream.vocabulary), pieces, FIRST_WORD, recipe.seed)
+    others = np.arange(len(word)) != MASK
+    np.testing.assert_allclose(word[others, :pieces], counts.embeddings[others], atol=1e-5)
+    assert (word[MASK, :pieces] == 0).all() and np.abs(word[:, pieces:]).max() < 0.6
+    np.testing.assert_allclose(place, recipe.scale * counting.sinusoids(recipe.long_length, 16, recipe.seed), atol=1e-6)
 
 
-def test_without_ppmi_and_sinusoids_the_tables_are_noise_of_the_recipes_scale(tiny):
+def test_without_counts_and_sinusoids_everything_is_noise_of_the_recipes_scale(tiny):
     stream, recipe, _ = tiny
-    plain = dataclasses.replace(recipe, ppmi=False, sinusoids=False, scale=0.02)
+    plain = dataclasses.replace(recipe, ppmi=False, sinusoids=False, readers=False, scale=0.02)
     model = pretraining.build_model(
         stream, plain, hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
     )
-    for table in (model.encoder.embeddings.word, model.encoder.embeddings.position):
-        values = keras.ops.convert_to_numpy(table.embeddings)
+    block = model.encoder.blocks[0]
+    tables = model.encoder.embeddings
+    for table in (tables.word.embeddings, tables.position.embeddings, block.attention.query.kernel, block.contract.kernel):
+        values = keras.ops.convert_to_numpy(table)
         assert np.abs(values).max() <= 2 * 0.02 / 0.87  # truncated at two deviations; Keras widens to keep the scale
         assert values.std() == pytest.approx(0.02, rel=0.15)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import RunError
 
+LAST = 25  # number of the last chapter of the plan
+
 
 @dataclass(frozen=True)
 class Chapter:

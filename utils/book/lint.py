@@ -23,8 +23,8 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MACHINE_ID = re.compile(r"(?=.*\d)[0-9a-f]{8}(-[0-9a-f]{4}.*)?")
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*$")
 LABEL = re.compile(r"^\(([^)]+)\)=$")
-DRAWS = {"figures", "plt"}
-DRAWS_NOT = {"use_style", "font_path", "rcParams", "close"}
+DRAWS = {"figures", "plt", "concept_maps"}
+DRAWS_NOT = {"use_style", "font_path", "rcParams", "close", "faults", "contradictions"}
 
 Finding = tuple[str, str, str]  # cell id, rule, what to do
 
@@ -178,13 +178,17 @@ def _draws(node: ast.AST, names: set[str]) -> bool:
 
 def check_chapter(notebook: nbformat.NotebookNode, path: Path) -> Iterator[Finding]:
     """Rules about a chapter as a whole: order of the first cells, headings, labels, exercises."""
-    number = Chapter(path.stem, path).number
-    if number is None:
+    chapter = Chapter(path.stem, path)
+    parts = sections(notebook)
+    if chapter.number is None and path.parent.name == "appendix":  # no parameters, no exercises
+        yield from check_order(notebook, wanted=1)
+        yield from check_headings(parts, f"app-{chapter.slug}", f"app-{chapter.slug}")
+        return
+    if chapter.number is None:
         yield "-", "name", "文件名要以两位编号开头，例如 13-ner.ipynb"
         return
     yield from check_order(notebook)
-    parts = sections(notebook)
-    yield from check_headings(parts, f"{number:02d}")
+    yield from check_headings(parts, f"ch-{chapter.number:02d}", f"sec-{chapter.number:02d}")
     for title in ("小结", "延伸阅读"):
         if not any(title in part.title for part in parts):
             yield "-", "parts", f"缺少“{title}”一节"
@@ -198,14 +202,14 @@ def check_chapter(notebook: nbformat.NotebookNode, path: Path) -> Iterator[Findi
         yield from check_exercise(part)
 
 
-def check_order(notebook: nbformat.NotebookNode) -> Iterator[Finding]:
-    """Title, set-up, parameters, profile, in this order."""
+def check_order(notebook: nbformat.NotebookNode, wanted: int = 3) -> Iterator[Finding]:
+    """Title, set-up, parameters, profile, in this order; of the last three only the first `wanted`."""
     cells = notebook.cells
     code = [cell for cell in cells if cell.cell_type == "code"]
     if not cells or cells[0].cell_type != "markdown" or not re.search(r"(?m)^# ", cells[0].source):
         yield (cells[0].id if cells else "-"), "order", "第一个单元是标题（# ……）"
-    wanted = (("setup", ""), ("parameters", "PROFILE ="), ("profile", "profiles.get(PROFILE)"))
-    for index, (tag, content) in enumerate(wanted):
+    first = (("setup", ""), ("parameters", "PROFILE ="), ("profile", "profiles.get(PROFILE)"))
+    for index, (tag, content) in enumerate(first[:wanted]):
         cell = code[index] if index < len(code) else None
         tagged = cell is not None and (tag in cell.metadata.get("tags", []) or tag == "profile")
         if not tagged or content not in cell.source:
@@ -234,16 +238,16 @@ def sections(notebook: nbformat.NotebookNode) -> list[Section]:
     return found
 
 
-def check_headings(parts: list[Section], number: str) -> Iterator[Finding]:
-    """One title with the chapter's label; every other heading with a label of its own."""
+def check_headings(parts: list[Section], title: str, prefix: str) -> Iterator[Finding]:
+    """One heading of the first level, labelled `title`; every other with a label of its own that begins with `prefix`."""
     titles = [part for part in parts if part.level == 1]
     if len(titles) != 1:
         yield "-", "heading", f"一章恰好有一个一级标题（# ……），这里有 {len(titles)} 个"
     seen: set[str] = set()
     for part in parts:
-        wanted = f"(ch-{number})=" if part.level == 1 else f"(sec-{number}-…)="
+        wanted = f"({title})=" if part.level == 1 else f"({prefix}-…)="
         label = part.label or ""
-        right = label == f"ch-{number}" if part.level == 1 else re.fullmatch(rf"sec-{number}(-[a-z0-9]+)+", label)
+        right = label == title if part.level == 1 else re.fullmatch(rf"{prefix}(-[a-z0-9]+)+", label)
         if not right:
             yield part.cell, "label", f"标题“{part.title}”的上一行要写标签 {wanted}（标签用英文小写）"
         elif label in seen:

