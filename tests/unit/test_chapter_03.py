@@ -209,7 +209,7 @@ def test_the_arena_model_is_the_attention_of_the_chapter(chapter, generator):
 def test_the_arena_gradient_equals_differences(chapter, generator):
     variables = chapter["arena_variables"]("学来的", 4, seed=1)
     ids, answers = chapter["arena_batch"](generator, 4)
-    slopes = chapter["arena_gradient"](variables, [variables["key"]], 0.5)(tf.constant(ids), tf.constant(answers))[0]
+    slopes = chapter["arena_slopes"](variables, [variables["key"]], tf.constant(ids), tf.constant(answers), 0.5)[0]
 
     def loss(shift):
         variables["key"].assign_add(shift)
