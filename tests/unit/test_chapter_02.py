@@ -161,3 +161,14 @@ def test_softplus_solution_is_the_slope_of_softplus(chapter):
     a = np.linspace(-5, 5, 21)
     expected = (np.logaddexp(0, a + 1e-6) - np.logaddexp(0, a - 1e-6)) / 2e-6
     np.testing.assert_allclose(chapter["softplus_slope_solution"](a), expected, atol=1e-8)
+
+
+def test_checks_accept_the_solutions_and_refuse_wrong_answers(chapter, problem, capsys):
+    features, labels = problem
+    chapter.update(corners=np.array([[0, 0], [1, 0], [0, 1], [1, 1]], float), targets=np.array([1, 0, 0, 1], float),
+                   batch=np.tile(features, (1, 34))[:, :200], batch_labels=labels)
+    solved = [(np.full((2, 2), 10.0), np.array([-5.0, -15.0])), (np.array([[-1.0], [1.0]]), np.array([1.0]))]
+    assert chapter["check_1"](solved) and not chapter["check_1"](None)
+    assert not chapter["check_1"]([(np.ones((2, 2)), np.zeros(2)), (np.ones((2, 1)), np.zeros(1))])
+    assert chapter["check_2"](chapter["softplus_slope_solution"]) and not chapter["check_2"](chapter["softplus_slope"])
+    assert not chapter["check_2"](lambda a: (a > 0).astype(float))
