@@ -83,7 +83,7 @@ def _snapshot(kind: str, name: str, revision: str | None, patterns: tuple[str, .
 
 def _known_hashes(name: str, revision: str | None) -> dict[str, str]:
     """Path -> hash, as `make pin` has read them for this very commit."""
-    pin = profiles.pins().get(name, {})
+    pin = profiles.pins(profiles.PINS).get(name, {})
     return pin.get("files", {}) if revision is not None and revision == pin.get("revision") else {}
 
 

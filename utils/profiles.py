@@ -37,7 +37,7 @@ class HubEntry:
     files: dict[str, str] = field(default_factory=dict, compare=False)
 
 
-def pins(path: Path = PINS) -> dict[str, dict]:
+def pins(path: Path) -> dict[str, dict]:
     """Hub id -> {"revision", "files", "source"}; empty where there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -47,7 +47,7 @@ def _entry(id: str, **facts: object) -> HubEntry:
     return HubEntry(id, revision=pin.get("revision"), files=pin.get("files", {}), **facts)
 
 
-_PINS = pins()
+_PINS = pins(PINS)
 # One table of everything that profile `full` fetches. Licence and size are those of the hub's page, seen in 2026.
 HUB_MODELS = {
     "bert-base-chinese": _entry("google-bert/bert-base-chinese", licence="Apache-2.0", megabytes=412),

@@ -81,7 +81,7 @@ def manifest(results: Sequence[ChapterResult], root: Path = profiles.ROOT) -> di
         "address": address.read(root).url,
         **recording.circumstances(root),
         "checkpoint_sha256": digest(weights.read_bytes()) if weights.is_file() else None,
-        "hub": {name: pin["revision"] for name, pin in profiles.pins().items()},
+        "hub": {name: pin["revision"] for name, pin in profiles.pins(profiles.PINS).items()},
         "packages": _locked(root),
         "chapters": {
             result.chapter: {
