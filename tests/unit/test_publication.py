@@ -208,10 +208,12 @@ def test_no_file_names_an_address_on_github_unless_it_is_the_adopted_one():
     if listed.returncode:
         pytest.skip("no git here")
     if not mine.repository:
-        for name in listed.stdout.split("\n"):
-            if name:
-                text = (ROOT / name).read_text(encoding="utf-8")
-                assert not re.search(r"colab\.research\.google\.com/github/\w|\w\.github\.io/\w", text), name
+        for name in filter(None, listed.stdout.split("\n")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert not re.search(r"colab\.research\.google\.com/github/\w", text), name
+        assert f"{address.START}\n{address.END}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+        settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+        assert settings["repository"]["url"] == settings["launch_buttons"]["colab_url"] == ""
     else:
         assert mine.url in (ROOT / "_config.yml").read_text(encoding="utf-8")
         assert f'REPO, TAG = "{mine.repository}", "main"' in template.SETUP

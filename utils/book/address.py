@@ -86,8 +86,8 @@ def adopt(repository: str, gpu_runner: str, root: Path = profiles.ROOT) -> list[
 def _settings(text: str, address: Address) -> str:
     """`_config.yml` with the address of repository and Colab; the theme shows no button for an empty one."""
     colab = COLAB if address.repository else ""
-    text = re.sub(r'(?m)^(repository:\n(?:  .*\n)*?  url: ).*$', rf'\g<1>"{address.url}"', text)
-    return re.sub(r'(?m)^(launch_buttons:\n(?:  .*\n)*?  colab_url: ).*$', rf'\g<1>"{colab}"', text)
+    text = re.sub(r'(?m)^(repository:\n(?:  .*\n)*?  url: )"[^"]*"', rf'\g<1>"{address.url}"', text)
+    return re.sub(r'(?m)^(launch_buttons:\n(?:  .*\n)*?  colab_url: )"[^"]*"', rf'\g<1>"{colab}"', text)
 
 
 def _links(text: str, address: Address) -> str:

@@ -30,6 +30,7 @@ ROLE = re.compile(r"\{(term|numref|ref|doc)\}`([^`<]*?)(?: *<[^`>]*>)?`")
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)+?)\$\$[ \t]*\(([\w-]+)\)", re.S)
 LABEL = re.compile(r"(?m)^\([a-z][\w-]*\)=\n")
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
+CODE = re.compile(r"(```.*?```|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$)", re.S)  # and formulas: nothing in them is a link
 RAW = re.compile(r"\{[a-z:]+\}`|^\([a-z][\w-]*\)=$|^(?:```|:::)\{", re.M)
 
 
@@ -117,7 +118,7 @@ def plain(text: str, numbers: dict[str, int], cited: dict[str, tuple[str, str]],
     text = CITATION.sub(citation, text)
     text = re.sub(r"\{eq\}`([^`]+)`", lambda match: f"({numbers.get(match.group(1), '?')})", text)
     text = ROLE.sub(lambda match: match.group(2).strip(), text)
-    return LINK.sub(linked, text)
+    return "".join(part if place % 2 else LINK.sub(linked, part) for place, part in enumerate(CODE.split(text)))
 
 
 def link(target: str, page: str, where: address.Address, pages: dict[str, Chapter]) -> str:

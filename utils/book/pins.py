@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from .. import hub, machine, profiles
+from .. import profiles
 from ..errors import RunError
 from ..files import write_atomically
 
@@ -53,6 +53,8 @@ def pin(update: bool = False, path: Path = profiles.PINS) -> list[str]:
 def resolve(kind: str, name: str, revision: str | None) -> dict[str, Any]:
     """The commit of an entry, the hashes of the files that the book reads, and where and when they were read."""
     from huggingface_hub import HfApi
+
+    from .. import hub, machine
 
     patterns = hub.MODEL_FILES if kind == "model" else hub.DATASET_FILES
     api = HfApi()

@@ -16,12 +16,12 @@ from . import address
 SETUP_TEXT = """\
 import pathlib, subprocess, sys
 REPO, TAG = "{repository}", "{tag}"  # 由 make adopt 填写；在 Colab 里从那里取得本书
-if "google.colab" in sys.modules and REPO and not pathlib.Path("book").exists():
-    subprocess.run(["git", "clone", "--quiet", "--depth=1", f"--branch={{TAG}}", f"https://github.com/{{REPO}}", "book"])
-root = next((p for p in [here := pathlib.Path("book").resolve(), *here.parents] if (p / "utils" / "profiles.py").exists()), None)
+here = pathlib.Path("book").resolve()
+if "google.colab" in sys.modules and REPO and not here.exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", f"--branch={{TAG}}", f"https://github.com/{{REPO}}", str(here)])
+root = next((p for p in [here, *here.parents] if (p / "utils" / "profiles.py").exists()), None)
 if root is None: raise SystemExit("找不到 utils/：请从仓库里打开本笔记本（见 README）；在 Colab 里，要等本书公布仓库地址（make adopt）。")
-sys.path.insert(0, str(root))
-import utils, utils.colab; utils.colab.prepare(); utils.setup()"""
+sys.path.insert(0, str(root)); import utils, utils.colab; utils.colab.prepare(); utils.setup()"""
 LONGEST_SETUP = 8
 
 
