@@ -117,7 +117,9 @@ def parse_texts(body: bytes, limits: Limits) -> list[str]:
         raise Refusal(400, "请求体不是 UTF-8") from None
     except RecursionError:
         raise Refusal(400, "请求体的 JSON 嵌套太深") from None
-    except ValueError as error:  # also integers of more digits than Python converts
+    except json.JSONDecodeError as error:
+        raise Refusal(400, f"请求体不是合法的 JSON：第 {error.pos + 1} 个字符附近有错") from None
+    except ValueError as error:  # NaN and its like; integers of more digits than Python converts
         raise Refusal(400, f"请求体不是合法的 JSON：{str(error)[:80]}") from None
     if not isinstance(value, dict) or set(value) != {"texts"} or not isinstance(value["texts"], list):
         raise Refusal(422, '请求体的形状要是 {"texts": ["……", "……"]}，没有别的键')
