@@ -53,9 +53,12 @@ def test_what_is_restored_is_stripped_again_to_the_same(chapter, text, data):
 
 def test_passages_are_long_enough_cut_to_the_limit_and_in_an_order_of_their_own(chapter):
     texts = [f"{'字' * i}，{'词' * 15}、完" for i in range(1, 90)] + ["短，的。", "没有标点" * 10]
-    rows = chapter["passages"](texts)
+    cut = "字，" + "词、" * 2 + "字" * 57 + "3.14"  # the limit falls behind the point of the number
+    rows = chapter["passages"]([*texts, cut])
+    assert all(c[-1] != "." for c, _ in rows)
     assert all(20 <= len(c) <= 62 and len(c) == len(k) and sum(x > 0 for x in k) >= 2 for c, k in rows)
     assert rows == chapter["passages"](texts) and rows != chapter["passages"](texts, seed=1)
+    assert all(chapter["strip_marks"]("".join(c))[0] == c for c, _ in rows)
     assert sorted(map(str, rows)) == sorted(map(str, chapter["passages"](texts, seed=1)))
 
 
