@@ -41,6 +41,7 @@ BROUGHT_BY = {
     "pyarrow": "datasets",
     "pyyaml": "jupyter-book",
     "sphinx": "jupyter-book",
+    "starlette": "fastapi",
 }
 
 
