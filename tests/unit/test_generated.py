@@ -44,5 +44,5 @@ def test_the_state_of_a_run_shows_values_bands_failures_and_stale_records():
 
 
 def test_markers_are_filled_and_unknown_ones_stay():
-    text = generated.fill("前\n\n% book: status\n\n后\n% book: nothing\n", profiles.ROOT, [])
-    assert text == "前\n\n还没有运行结果。\n\n后\n% book: nothing\n"
+    text = generated.fill("前\n\n（这张表在建站时写入：`status`）\n\n后\n（这张表在建站时写入：`nothing`）\n", profiles.ROOT, [])
+    assert text == "前\n\n还没有运行结果。\n\n后\n（这张表在建站时写入：`nothing`）\n"

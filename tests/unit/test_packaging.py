@@ -42,6 +42,7 @@ BROUGHT_BY = {
     "pybtex": "jupyter-book",
     "pyyaml": "jupyter-book",
     "sphinx": "jupyter-book",
+    "starlette": "fastapi",
 }
 
 

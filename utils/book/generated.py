@@ -1,6 +1,6 @@
 """Pages of the appendix that are written anew by every build: the index of all exercises, and the state of the last run.
 
-Their source holds the text around a marker such as `% book: exercises` (a comment in MyST); the staging step puts the table there.
+Their source holds the text around a line that names the table and says that it is written then; staging puts it there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from .chapters import Chapter, all_chapters
 from .results import ChapterResult, in_band
 
-MARKER = re.compile(r"^% book: (\w+)$", re.MULTILINE)
+MARKER = re.compile(r"^（这张表在建站时写入：`(\w+)`）$", re.MULTILINE)
 HEADING = re.compile(r"^(?:\((?P<label>[\w-]+)\)=\n)?### 练习 (?P<index>\d+)：(?P<title>.+)$", re.MULTILINE)
 SOLUTION = re.compile(r"#@title 练习 (\d+) ?的答案")
 EASY, MEDIUM = 3, 5  # lines of the printed solution
