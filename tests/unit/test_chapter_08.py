@@ -327,3 +327,10 @@ def test_the_guessed_task_is_that_of_the_nearest_centre(chapter):
     features, centres = random.normal(size=(20, 4)), random.normal(size=(3, 4))
     wanted = [min(range(3), key=lambda k: np.linalg.norm(row - centres[k])) for row in features]
     assert list(chapter["nearest"](features, centres)) == wanted
+
+
+def test_the_probability_of_a_type_is_shared_between_o_itself_and_others(chapter):
+    shares = np.array([[0.5, 0.2, 0.1, 0.1, 0.1, 0.0, 0.0], [0.1, 0.3, 0.4, 0.0, 0.0, 0.1, 0.1], [0.7, 0.1, 0.0, 0.1, 0.1, 0.0, 0.0],
+                       [0.2, 0.0, 0.0, 0.0, 0.0, 0.3, 0.5]])
+    found = chapter["where_it_goes"]([np.log(shares[:2] + 1e-12), np.log(shares[2:] + 1e-12)], [["B-PER", "I-PER"], ["B-LOC", "B-ORG"]])
+    assert np.allclose(found, [[0.3, 0.5, 0.2], [0.7, 0.2, 0.1], [0.2, 0.8, 0.0]], atol=1e-6)
