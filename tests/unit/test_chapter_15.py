@@ -26,7 +26,7 @@ CONSTANTS = ("SETTINGS", "EXPECTED", "CURVE", "FACTORS", "TASKS")
 def chapter():
     """Namespace with every function and some constants of the notebook; no cell is executed."""
     names = {"np": np, "keras": keras, "peft": peft, "finetuning": finetuning, "metrics": metrics, "batching": batching,
-             "pathlib": pathlib, "tempfile": tempfile, "save_file": save_file, "SIZES": {50: 8, 600: 2}}
+             "pathlib": pathlib, "tempfile": tempfile, "save_file": save_file, "number": keras.ops.convert_to_numpy, "SIZES": {50: 8, 600: 2}}
     return definitions(PAGE, names, CONSTANTS)
 
 
