@@ -28,7 +28,10 @@ HUB_MODELS = {
     "bert-base-chinese": Model("google-bert/bert-base-chinese"),
     "bert-base-cased": Model("google-bert/bert-base-cased", licence="Apache-2.0"),
 }
-HUB_DATASETS = {"conll2003": Model("lhoestq/conll2003")}
+HUB_DATASETS = {
+    "conll2003": Model("lhoestq/conll2003"),
+    "semeval2010": Model("SemEvalWorkshop/sem_eval_2010_task_8", revision="d58325907b9bf84a7c81f81fe5372791d911c10c"),
+}
 
 
 @dataclass(frozen=True)
