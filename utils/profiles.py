@@ -57,6 +57,13 @@ HUB_DATASETS = {
     # The page states no licence; that of the original (eriktks/conll2003) says "other": Reuters text, for research.
     "conll2003": _entry("lhoestq/conll2003", megabytes=1.8, fallback="eriktks/conll2003, revision refs/convert/parquet"),
 }
+<<<<<<< HEAD
+=======
+HUB_DATASETS = {
+    "conll2003": Model("lhoestq/conll2003"),
+    "semeval2010": Model("SemEvalWorkshop/sem_eval_2010_task_8", revision="d58325907b9bf84a7c81f81fe5372791d911c10c"),
+}
+>>>>>>> h-c20
 
 
 @dataclass(frozen=True)
