@@ -56,14 +56,8 @@ HUB_MODELS = {
 HUB_DATASETS = {
     # The page states no licence; that of the original (eriktks/conll2003) says "other": Reuters text, for research.
     "conll2003": _entry("lhoestq/conll2003", megabytes=1.8, fallback="eriktks/conll2003, revision refs/convert/parquet"),
+    "semeval2010": _entry("SemEvalWorkshop/sem_eval_2010_task_8"),
 }
-<<<<<<< HEAD
-=======
-HUB_DATASETS = {
-    "conll2003": Model("lhoestq/conll2003"),
-    "semeval2010": Model("SemEvalWorkshop/sem_eval_2010_task_8", revision="d58325907b9bf84a7c81f81fe5372791d911c10c"),
-}
->>>>>>> h-c20
 
 
 @dataclass(frozen=True)
