@@ -12,7 +12,7 @@ from keras import ops
 from scipy import optimize, stats
 
 from tests.unit.notebook_code import definitions
-from utils import batching, finetuning, metrics, training
+from utils import batching, finetuning, metrics, prediction, training
 from utils.batching import Windows
 from utils.encoder import Encoder, EncoderConfig
 
@@ -28,7 +28,7 @@ TOKENIZER = SimpleNamespace(all_special_ids=[0, 1, 2, 3, 4], pad_token_id=0, unk
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
     names = {"np": np, "keras": keras, "ops": ops, "tf": tf, "stats": stats, "re": re, "functools": functools, "batching": batching,
-             "finetuning": finetuning, "metrics": metrics, "training": training, "tokenizer": TOKENIZER, "LIVE_FACTOR": 0.3}
+             "finetuning": finetuning, "metrics": metrics, "prediction": prediction, "training": training, "tokenizer": TOKENIZER, "LIVE_FACTOR": 0.3}
     return definitions("3-code/16-evaluation", names, CONSTANTS)
 
 
