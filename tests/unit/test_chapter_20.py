@@ -16,7 +16,7 @@ from utils.corpora import relations
 from utils.encoder import Encoder, EncoderConfig, dense
 
 CONSTANTS = ("LETTERS", "JOIN", "CHAIN", "SHARE", "FUNCTIONS", "MARKERS", "CONTEXT", "LONGEST", "RelationModel", "JointModel",
-             "TAGS", "NUMBER", "READINGS")
+             "TAGS", "GROUPS", "READINGS")
 
 
 @pytest.fixture(scope="module")
@@ -165,33 +165,59 @@ def test_the_noise_aware_loss_has_the_gradient_sigma_minus_q(chapter):
     assert tape.gradient(loss, logits).numpy()[:, 1] == pytest.approx((1 / (1 + np.exp(-z)) - q) / 2, abs=1e-6)
 
 
-def test_tags_and_mentions_are_inverse_and_a_joint_batch_points_at_first_characters(chapter):
+def test_tags_and_mentions_are_inverse_and_questions_point_at_first_characters(chapter):
     row = chapter["make_sentence"]("甲国总统李雷到了", person=["李雷"], office=["总统"], place=["甲国"])
     assert chapter["read_mentions"](row, chapter["tags_of"](row)).mentions == row.mentions
     windows = batching.encode_words(chapter["tokenizer"], [list("到了"), list(row.text)])
-    own = list(relations.pairs_of(row))
-    arrays = chapter["joint_batch"](windows, batching.pad_ids(windows, [0, 1]), [0, 1], {0: [], 1: own}, {0: [], 1: [0.5, 0.25]})
-    flat = arrays["input_ids"].reshape(-1)
+    ids = batching.pad_ids(windows, [0, 1])["input_ids"]
+    asked = chapter["asked"](windows, [0, 1], ids.shape[1], {0: [], 1: list(relations.pairs_of(row))})
     tokens = chapter["tokenizer"].convert_ids_to_tokens
-    assert tokens(flat[arrays["first"]]) == ["李", "总"] and tokens(flat[arrays["second"]]) == ["总", "甲"]
-    assert arrays["kind"].tolist() == [0, 1] and arrays["q"].tolist() == [0.5, 0.25]
+    assert tokens(ids.reshape(-1)[asked["first"]]) == ["李", "总"] and tokens(ids.reshape(-1)[asked["second"]]) == ["总", "甲"]
+    assert all(value.dtype == np.int32 for value in asked.values())
+    assert chapter["asked"](windows, [0], 8, {0: []})["group"].shape == (0,)
+
+
+def test_groups_number_relation_order_and_distance_without_collision(chapter):
+    found = set()
+    for kind in relations.KINDS:
+        for gap in (0, 3, 10, 25):
+            for first, second in ((0, 1 + gap), (1 + gap, 0)):
+                mentions = [relations.Mention(start, start + 1, "x") for start in (first, second)]
+                found.add(chapter["group_of"](relations.Pair(relations.Sentence("x", "train", "", ()), kind, *mentions)))
+    assert found == set(range(chapter["GROUPS"]))
+
+
+def test_the_joint_model_scores_the_two_states_with_their_group(chapter):
+    model = chapter["JointModel"](tiny(), 3)
+    states, tags = model.read({"input_ids": np.array([[1, 2, 3], [3, 2, 1]])})
+    first, second, group = np.array([1, 5]), np.array([2, 3]), np.array([0, 9])
+    flat = np.array(states).reshape(-1, 16)
+    a, b = flat[first], flat[second]
+    hidden = np.c_[a, b, a * b] @ model.mix.get_weights()[0] + model.mix.get_weights()[1] + model.group.get_weights()[0][group]
+    hidden = np.array(keras.activations.gelu(hidden.astype("float32")))
+    expected = hidden @ model.scorer.get_weights()[0][:, 0] + model.scorer.get_weights()[1]
+    assert np.array(model.relate(states, first, second, group)) == pytest.approx(expected, abs=1e-5)
+    assert tags.shape == (2, 3, 3)
 
 
 def test_the_pipeline_scores_every_pair_that_it_reads(chapter):
-    rows = [chapter["make_sentence"](text, person=[], office=[], place=[]) for text in ("甲国总统李雷到了", "没有人", "乙国外长韩梅")]
-    answers = {"甲国总统李雷到了": "BIBIBIOO", "没有人": "OOO", "乙国外长韩梅": "BIBIBI"}
-    order, kinds = [row.text for row in rows], ["place", "place", "office", "office", "person", "person"]
+    texts = ["甲国总统李雷到了", "没有人", "乙国外长韩梅"]
+    rows = [relations.Sentence(str(i), "test", text, ()) for i, text in enumerate(texts)]
+    answers, kinds = {texts[0]: "BIBIBIOO", texts[1]: "OOO", texts[2]: "BIBIBI"}, ["place"] * 2 + ["office"] * 2 + ["person"] * 2
 
-    def call(batch):  # a stand-in for the network: tags as above; the score is ten times the kind minus five
+    def read(batch):  # a stand-in for the network
         tags = np.zeros((*batch["input_ids"].shape, len(chapter["TAGS"])))
         for b, ids in enumerate(batch["input_ids"]):
             text = "".join(chapter["tokenizer"].convert_ids_to_tokens(ids, skip_special_tokens=True))
             for place, letter in enumerate(answers[text]):
                 tags[b, place + 1, chapter["TAGS"].index(f"{letter}-{kinds[place]}" if letter != "O" else "O")] = 1
-        return SimpleNamespace(numpy=lambda: tags), SimpleNamespace(numpy=lambda: 10.0 * batch["kind"] - 5)
+        return None, [SimpleNamespace(numpy=lambda row=row: row) for row in tags]
 
-    found = chapter["extract"](call, rows)
-    assert [s.text for s, _ in found] == order
+    def relate(states, first, second, group):  # each pair's own place as its score
+        return SimpleNamespace(numpy=lambda: np.where(group >= chapter["GROUPS"] // 2, 5.0, -5.0))
+
+    found = chapter["extract"]((read, relate), rows)
+    assert [s.text for s, _ in found] == texts
     assert [{p.kind: round(c) for p, c in table.items()} for _, table in found] == [{"holds": 0, "of": 1}, {}, {"holds": 0, "of": 1}]
 
 
