@@ -28,7 +28,10 @@ HUB_MODELS = {
     "bert-base-chinese": Model("google-bert/bert-base-chinese"),
     "bert-base-cased": Model("google-bert/bert-base-cased", licence="Apache-2.0"),
 }
-HUB_DATASETS = {"conll2003": Model("lhoestq/conll2003")}
+HUB_DATASETS = {
+    "conll2003": Model("lhoestq/conll2003"),
+    "opus-100": Model("Helsinki-NLP/opus-100"),  # its page states no licence
+}
 
 
 @dataclass(frozen=True)
