@@ -30,7 +30,8 @@ HUB_MODELS = {
 }
 HUB_DATASETS = {
     "conll2003": Model("lhoestq/conll2003"),
-    "opus-100": Model("Helsinki-NLP/opus-100"),  # its page states no licence
+    "opus-100": Model("Helsinki-NLP/opus-100"),  # its page states no licence; nor does the next
+    "lcsts": Model("hugcyp/LCSTS", revision="refs/convert/parquet"),  # columns text, summary
 }
 
 

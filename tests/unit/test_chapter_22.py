@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 from sacrebleu.metrics import BLEU, CHRF
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -34,7 +35,7 @@ def pair(source, target):
 
 @pytest.fixture
 def chapter():
-    names = {"np": np, "re": re, "functools": functools, "Counter": Counter, "keras": keras, "ops": ops, "Pair": Pair,
+    names = {"np": np, "tf": tf, "re": re, "functools": functools, "Counter": Counter, "keras": keras, "ops": ops, "Pair": Pair,
              "generation": generation, "batching": batching, "training": training, "interface_strings": interface_strings,
              "BLEU": BLEU, "CHRF": CHRF, "TfidfVectorizer": TfidfVectorizer, "Regex": Regex, "Tokenizer": Tokenizer,
              "models": models, "pre_tokenizers": pre_tokenizers, "trainers": trainers, "Encoder": Encoder,
