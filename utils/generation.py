@@ -47,7 +47,7 @@ def beam_search(
 
     Args:
         model: gives `start(inputs) -> cache` and `step(ids, cache, inputs) -> (log-probabilities, cache)`.
-        inputs: arrays (n, …), `input_ids` and `attention_mask` among them.
+        inputs: arrays (n, …), whatever the model's `start` and `step` read.
         beams: open hypotheses kept a source.
         start_id, end_id: the marks that open and close an output.
         max_length: pieces of an output at most, end mark included; what is still open then is closed as it stands.
@@ -57,7 +57,7 @@ def beam_search(
     Returns:
         for each source up to `beams` hypotheses. The search of a source is over when as many have ended.
     """
-    count = len(inputs["input_ids"])
+    count = len(next(iter(inputs.values())))
     spread = {name: tf.constant(np.repeat(value, beams, axis=0)) for name, value in inputs.items()}  # (n·k, …)
     start, step = _compiled(model, spread)
     cache = start(spread)
