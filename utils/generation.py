@@ -111,9 +111,9 @@ def _compiled(model: keras.Model, inputs: dict):
     if not hasattr(model, "book_generation"):
         loose = lambda tensor: tf.TensorSpec([None] * (len(tensor.shape) - 1) + [tensor.shape[-1] if len(tensor.shape) > 2 else None], tensor.dtype)
         shapes = tf.nest.map_structure(loose, inputs)
-        start = tf.function(lambda arrays: model.start(arrays), input_signature=[shapes])
+        start = tf.function(lambda arrays: model.start(arrays), input_signature=[shapes], autograph=False)
         cache = tf.nest.map_structure(loose, start(inputs))
         ids = tf.TensorSpec([None], "int32")
-        step = tf.function(lambda *arguments: model.step(*arguments), input_signature=[ids, cache, shapes])
+        step = tf.function(lambda *arguments: model.step(*arguments), input_signature=[ids, cache, shapes], autograph=False)
         model.book_generation = start, step
     return model.book_generation
