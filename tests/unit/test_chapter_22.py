@@ -169,11 +169,22 @@ def test_fold_lowers_plain_words_and_leaves_names(chapter):
 
 def test_tokens_join_to_the_text_and_marks_are_never_cut(chapter):
     tokenizer = chapter["tokenizer"]
-    for text in ("打开文件夹", "删除文件 <1>", "delete file <1>"):
-        ids = tokenizer.encode(text).ids
+    for text in ("打开文件夹", "删除文件 <1>", "delete file <1>", "保存 all 文件"):
+        ids = tokenizer.encode(chapter["mark_words"](text)).ids
         assert 1 not in ids and chapter["write_out"](ids) == text
     assert tokenizer.encode("<12>").tokens == ["<12>"]
     assert [tokenizer.token_to_id(name) for name in ("[PAD]", "[UNK]", "[BOS]", "[EOS]")] == [0, 1, 2, 3]
+
+
+def test_words_are_marked_where_they_begin_and_only_there(chapter):
+    assert chapter["mark_words"]("open file2 与 JupyterLab, a_b <1> 3D") == "▁open ▁file2 与 ▁JupyterLab, ▁a_b <1> 3D"
+
+
+def test_training_the_tokenizer_again_gives_the_same_tokens(chapter):
+    rows = interface_strings.interface_strings()["train"][:1500]
+    pairs = [pair(*row) for row in zip(rows["source"], rows["target"])]
+    first, second = (chapter["train_tokenizer"](pairs, 1500).get_vocab() for _ in range(2))
+    assert first == second
 
 
 def test_a_batch_shifts_the_target_by_one_and_pads_both_sides(chapter):
