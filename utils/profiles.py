@@ -58,6 +58,11 @@ HUB_DATASETS = {
     "conll2003": _entry("lhoestq/conll2003", megabytes=1.8, fallback="eriktks/conll2003, revision refs/convert/parquet"),
     "semeval2010": _entry("SemEvalWorkshop/sem_eval_2010_task_8"),
 }
+HUB_DATASETS = {
+    "conll2003": Model("lhoestq/conll2003"),
+    "opus-100": Model("Helsinki-NLP/opus-100"),  # its page states no licence; nor does the next
+    "lcsts": Model("hugcyp/LCSTS", revision="refs/convert/parquet"),  # columns text, summary
+}
 
 
 @dataclass(frozen=True)

