@@ -57,11 +57,8 @@ HUB_DATASETS = {
     # The page states no licence; that of the original (eriktks/conll2003) says "other": Reuters text, for research.
     "conll2003": _entry("lhoestq/conll2003", megabytes=1.8, fallback="eriktks/conll2003, revision refs/convert/parquet"),
     "semeval2010": _entry("SemEvalWorkshop/sem_eval_2010_task_8"),
-}
-HUB_DATASETS = {
-    "conll2003": Model("lhoestq/conll2003"),
-    "opus-100": Model("Helsinki-NLP/opus-100"),  # its page states no licence; nor does the next
-    "lcsts": Model("hugcyp/LCSTS", revision="refs/convert/parquet"),  # columns text, summary
+    "opus-100": _entry("Helsinki-NLP/opus-100"),
+    "lcsts": _entry("hugcyp/LCSTS", fallback="revision refs/convert/parquet"),  # columns text, summary
 }
 
 
