@@ -42,13 +42,18 @@ def model_folder(name: str, revision: str | None = None) -> Path:
     return _snapshot("model", name, revision, MODEL_FILES, CheckpointError)
 
 
-def dataset_folder(name: str, revision: str | None = None) -> Path:
+def dataset_folder(name: str, revision: str | None = None, part: str | None = None) -> Path:
     """Local folder with the parquet files of a data set and its card; arguments as in `model_folder`.
+
+    Args:
+        part: only this folder of the data set, such as a language pair; then that folder is returned.
 
     Raises:
         DataError: it cannot be had; the message says what to set.
     """
-    return _snapshot("dataset", name, revision, DATASET_FILES, DataError)
+    if part is None:
+        return _snapshot("dataset", name, revision, DATASET_FILES, DataError)
+    return _snapshot("dataset", name, revision, (f"{part}/*.parquet",), DataError) / part
 
 
 def _snapshot(kind: str, name: str, revision: str | None, patterns: tuple[str, ...], failure: type[BookError]) -> Path:

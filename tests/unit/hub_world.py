@@ -25,9 +25,9 @@ import json, sys
 from utils import hub
 from utils.errors import BookError
 hub.PAUSE = 0.05
-kind, name, revision = sys.argv[1:4]
+kind, name, revision, *part = sys.argv[1:]
 try:
-    folder = getattr(hub, kind + "_folder")(name, revision or None)
+    folder = getattr(hub, kind + "_folder")(name, revision or None, *part)
     files = {path.relative_to(folder).as_posix(): hub.file_hash(path, 64) for path in folder.rglob("*") if path.is_file()}
     print(json.dumps({"commit": folder.name, "files": files}))
 except BookError as error:
@@ -71,9 +71,9 @@ class World:
         return subprocess.Popen([sys.executable, *arguments], env=self.variables(**more), cwd=ROOT, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def fetch(self, kind: str = "model", name: str = MODEL, revision: str = "", **more: str) -> dict:
+    def fetch(self, kind: str = "model", name: str = MODEL, revision: str = "", part: str | None = None, **more: str) -> dict:
         """What `hub.model_folder` or `hub.dataset_folder` gives in a fresh process."""
-        running = self.start("-c", FETCH, kind, name, revision, **more)
+        running = self.start("-c", FETCH, kind, name, revision, *([part] if part else []), **more)
         out, complaint = running.communicate(timeout=120)
         assert running.returncode == 0, complaint
         return json.loads(out.splitlines()[-1])

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.unit import loopback_hub
-from tests.unit.hub_world import DATA, FETCH, FIXTURE, MODEL, ROOT, make_world
+from tests.unit.hub_world import DATA, FETCH, FIXTURE, MODEL, ROOT, make_world, table
 from tests.unit.loopback_hub import short, silent, slow, status, truncated, wrong
 
 WEIGHTS = r"GET /large/"
@@ -234,6 +234,14 @@ def test_a_data_set_that_cannot_be_had_is_a_data_error_in_one_line(world):
     assert result["class"] == "DataError"
     world.hub.add("dataset", "someone/empty", {"README.md": b"nothing"})
     check_line(world.fetch("dataset", "someone/empty"), ".parquet")
+
+
+def test_a_part_of_a_data_set_brings_only_its_own_folder(world):
+    world.hub.add("dataset", "someone/pairs", {f"{pair}/{split}-00000-of-00001.parquet": table(2)
+                                               for pair in ("en-zh", "en-fr") for split in ("train", "test")})
+    result = world.fetch("dataset", "someone/pairs", part="en-zh")
+    assert sorted(result["files"]) == ["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
+    check_line(world.fetch("dataset", "someone/pairs", part="en-de"), ".parquet")
 
 
 def test_the_loopback_hub_names_files_as_git_does(tmp_path):

@@ -11,8 +11,12 @@ from .. import hub, profiles
 from ..errors import ConfigError, DataError
 
 
-def load(name: str) -> DatasetDict:
+def load(name: str, part: str | None = None) -> DatasetDict:
     """The splits of a data set in `profiles.HUB_DATASETS`, at the commit that the table gives.
+
+    Args:
+        name: key of the table.
+        part: only this folder of the data set, such as the language pair "en-zh".
 
     Raises:
         ConfigError: the table has no such name; the message lists what it has.
@@ -21,7 +25,7 @@ def load(name: str) -> DatasetDict:
     if name not in profiles.HUB_DATASETS:
         raise ConfigError(f"profiles.HUB_DATASETS 里没有 {name!r}；可选：{'、'.join(profiles.HUB_DATASETS)}")
     entry = profiles.HUB_DATASETS[name]
-    folder = hub.dataset_folder(entry.id, entry.revision)
+    folder = hub.dataset_folder(entry.id, entry.revision, part)
     try:
         return load_dataset(str(folder))
     except Exception as error:  # datasets, pyarrow and pandas each have their own
