@@ -270,7 +270,7 @@ same = copies_agree(trainer.model.trainable_variables)
 """
 
 
-@pytest.mark.parametrize("clip_norm", [0, 0.05])
+@pytest.mark.parametrize("clip_norm", [pytest.param(0, marks=pytest.mark.soak), 0.05])
 def test_two_mirrored_devices_give_the_curve_of_one_and_equal_copies(chapter, checkpoint, tmp_path, root, clip_norm):
     # In a process of its own: logical devices must be set before TensorFlow starts.
     folder = prepare(tmp_path / "mirrored", checkpoint, clip_norm=clip_norm)
