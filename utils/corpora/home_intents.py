@@ -76,15 +76,17 @@ def read(language: str) -> dict:
 def templates(language: str = "zh-CN") -> tuple[Template, ...]:
     """Every sentence template of a language, in the order of the file."""
     from hassil import Intents
+    from hassil.parse_expression import parse_sentence
 
     known = Intents.from_dict(read(language))
     found = []
     for intent in known.intents.values():
         for group, data in enumerate(intent.data):
             domains = (data.requires_context or {}).get("domain", ())
-            for place, sentence in enumerate(data.sentences):
+            for place, text in enumerate(data.sentence_texts):  # `data.sentences` is in another order
                 found.append(Template(
-                    f"{intent.name}-{group}-{place}", intent.name, (data.slots or {}).get("domain", ""), sentence.expression,
+                    f"{intent.name}-{group}-{place}", intent.name, (data.slots or {}).get("domain", ""),
+                    parse_sentence(text).expression,
                     {**known.expansion_rules, **(data.expansion_rules or {})}, {**known.slot_lists, **(data.slot_lists or {})},
                     tuple([domains] if isinstance(domains, str) else domains),
                 ))
