@@ -10,7 +10,11 @@ export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_ := 268435456
 
-.PHONY: help book test serve run record records new check pretrain museum lock clean setup setup-tests chapter slug doctor
+PIP_AUDIT := pip-audit==2.9.0
+COLAB_PYTHON := python3
+
+.PHONY: help book test serve run record records new check pretrain museum lock clean setup setup-tests chapter slug doctor \
+	pin publishable adopt plan publish colab gpu compat container audit issue
 
 help: ## 列出命令
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile
@@ -49,6 +53,41 @@ museum: setup ## 另建旧版环境，运行原文的配方一次（第 14 章�
 	@test -x tests/museum/.venv/bin/python || .venv/bin/python -m venv tests/museum/.venv
 	@tests/museum/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/museum/requirements.txt
 	@tests/museum/.venv/bin/python tests/museum/museum.py $(OPTIONS)
+
+pin: setup ## 向模型库查明档位 full 所用模型与数据的提交（可设 HF_ENDPOINT）
+	@$(BOOK) pin $(OPTIONS)
+
+adopt: setup ## 写下公开的地址：make adopt REPO=所有者/仓库 GPU_RUNNER=标签
+	@$(BOOK) adopt "$(REPO)" "$(GPU_RUNNER)"
+
+colab: setup ## 生成 Colab 副本，可加 TAG=v1.0；OPTIONS="--push origin" 再推送到分支 colab
+	@$(BOOK) colab --tag "$(or $(TAG),main)" $(OPTIONS)
+
+publishable: setup ## 能不能发布；不能就说为什么
+	@$(BOOK) publishable
+
+plan: setup ## 打印发布时的各个任务（供工作流使用）
+	@$(BOOK) plan
+
+publish: setup ## 由别的机器执行的结果生成网站和清单：make publish RESULTS=文件夹
+	@$(BOOK) publish "$(RESULTS)" $(OPTIONS)
+
+gpu: setup ## 把 TensorFlow 用的 CUDA 库装进 .venv（Linux，有 NVIDIA 驱动）
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		"tensorflow[and-cuda]==$$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("tensorflow"))')"
+
+compat: setup-tests ## 另建 Colab 版本的环境，在那里运行测试和三章
+	@sh tests/compat/compat.sh $(OPTIONS)
+
+container: ## 在 Colab 的容器里用它自己的 Python 执行各章，可加 CHAPTER=10
+	@$(COLAB_PYTHON) -m utils.book.in_colab $(CHAPTER)
+
+audit: setup-tests ## 已知漏洞；有包查不了也算失败
+	@.venv/bin/python -m uv tool run --quiet $(PIP_AUDIT) --strict --disable-pip --require-hashes -r requirements.lock
+	@.venv/bin/python -m uv tool run --quiet $(PIP_AUDIT) --strict --disable-pip --require-hashes -r tests/requirements.lock
+
+issue: ## 每周检查失败时开一个议题（由工作流设 GH_TOKEN、GH_REPO、RUN_URL）
+	@gh issue create --title "每周检查失败 (weekly check failed)" --body "$(RUN_URL)"
 
 lock: setup-tests ## 由 requirements.txt 重新生成两个锁文件
 	@$(LOCK) requirements.txt --output-file requirements.lock

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from . import hub
 from .encoder import Encoder, EncoderConfig
 from .errors import CheckpointError, ConfigError
 from .files import write_atomically
@@ -49,28 +50,13 @@ class LoadReport:
 
 
 def resolve(source: str | os.PathLike, revision: str | None = None) -> Path:
-    """The local folder of a checkpoint: `source` itself if it is a folder, else the hub's snapshot of that id.
-
-    Raises:
-        CheckpointError: neither a folder nor to be had from the hub.
-    """
+    """The folder of a checkpoint: `source` itself, or the hub's snapshot of that id; CheckpointError if it is neither."""
     folder = Path(source)
     if folder.is_dir():
         return folder
     if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") > 1:
         raise CheckpointError(f"检查点文件夹 {source} 不存在；请检查路径")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = ["config.json", "vocab.txt", "tokenizer*.json", "special_tokens_map.json", WEIGHTS]
-    try:
-        return Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"取不到模型 {source}（版本 {revision or '默认'}）：{reason}。可设 HF_ENDPOINT 换镜像，"
-            "已下载过可设 HF_HUB_OFFLINE=1，或改用 PROFILE = \"mini\""
-        ) from error
+    return hub.model_folder(str(source), revision)
 
 
 def read_config(folder: Path) -> dict:

@@ -108,18 +108,6 @@ def _compiled(function: Callable) -> Callable:
     return tf.function(function, input_signature=[signature])
 
 
-def sequence_logits(model: keras.Model, windows: Windows, batch_tokens: int = 8192, pad_id: int = 0) -> np.ndarray:
-    """Logits (n, c) of a sequence classifier for every text, in the texts' order, dropout off."""
-    if not hasattr(model, "book_logits"):
-        model.book_logits = _compiled(lambda inputs: model(inputs, training=False))
-    found = None
-    for indices in batch_plan(windows.piece_counts(), batch_tokens, 1):
-        values = model.book_logits(pad_ids(windows, indices, pad_id)).numpy()
-        found = np.zeros((len(windows), values.shape[-1]), np.float32) if found is None else found
-        found[indices] = values
-    return found
-
-
 def sequence_scores(logits: np.ndarray, labels: Sequence[int]) -> dict[str, float]:
     """Accuracy (0 to 1) and mean cross-entropy (nats) of logits (n, c)."""
     labels, logits = np.asarray(labels, int), np.asarray(logits, np.float64)

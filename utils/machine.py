@@ -102,6 +102,11 @@ def hub_endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or HUB
 
 
+def shown_endpoint() -> str:
+    """`hub_endpoint` for a message: without a password, if there is one."""
+    return re.sub(r"//[^/@]*@", "//", hub_endpoint())
+
+
 def http_status(url: str, timeout: float) -> int | str:
     """Status of a HEAD request, or why there is none. Never longer than `timeout`: a name look-up knows no limit."""
     outcome: list = [f"{timeout:g} 秒内没有回答"]

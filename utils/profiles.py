@@ -5,30 +5,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = Path(__file__).resolve().parent / "assets" / "checkpoint"
+PINS = Path(__file__).resolve().parent / "assets" / "hub.json"  # written by `make pin`
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model or data set on the hub. `revision` is a commit, or None while nobody has resolved it."""
+class HubEntry:
+    """A model or data set on the hub.
+
+    Attributes:
+        id: "owner/name".
+        licence: what its page states; None where it states nothing.
+        megabytes: size of the files that the book reads, as its page shows them; None if unknown.
+        fallback: what to try by hand if the id is gone.
+        revision: commit, from `PINS`; None while nobody has resolved it.
+        files: path -> hash of the hub (SHA-256 of a large file, git's hash of a small one), from `PINS`.
+    """
 
     id: str
     licence: str | None = None
+    megabytes: float | None = None
+    fallback: str | None = None
     revision: str | None = None
+    files: dict[str, str] = field(default_factory=dict, compare=False)
 
 
-# One table of everything that profile `full` fetches. The licence is given where the hub page states one.
+def pins(path: Path) -> dict[str, dict]:
+    """Hub id -> {"revision", "files", "source"}; empty where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _entry(id: str, **facts: object) -> HubEntry:
+    pin = _PINS.get(id, {})
+    return HubEntry(id, revision=pin.get("revision"), files=pin.get("files", {}), **facts)
+
+
+_PINS = pins(PINS)
+# One table of everything that profile `full` fetches. Licence and size are those of the hub's page, seen in 2026.
 HUB_MODELS = {
-    "bert-base-chinese": Model("google-bert/bert-base-chinese"),
-    "bert-base-cased": Model("google-bert/bert-base-cased", licence="Apache-2.0"),
+    "bert-base-chinese": _entry("google-bert/bert-base-chinese", licence="Apache-2.0", megabytes=412),
+    "bert-base-cased": _entry("google-bert/bert-base-cased", licence="Apache-2.0", megabytes=437),
 }
-HUB_DATASETS = {"conll2003": Model("lhoestq/conll2003")}
+HUB_DATASETS = {
+    # The page states no licence; that of the original (eriktks/conll2003) says "other": Reuters text, for research.
+    "conll2003": _entry("lhoestq/conll2003", megabytes=1.8, fallback="eriktks/conll2003, revision refs/convert/parquet"),
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ import tensorflow as tf
 
 from .errors import ConfigError
 from .files import write_atomically
+from .progress import Progress
 
 NO_DECAY = ("bias", "beta", "gamma")  # biases and LayerNorm are not pulled towards zero (Devlin et al. 2019, code)
 
@@ -161,7 +161,8 @@ class Trainer:
             every = self.plan.evaluate_every or self.plan.steps
             if self.evaluate and (self.step % every == 0 or self.step == self.plan.steps):
                 self._evaluate()
-            bar.show(self.step, self.history)
+            scores = self.history.evaluations
+            bar.show(self.step, self.history.losses, scores[-1]["score"] if scores else None)
             if self.state and (self.step % self.save_every == 0 or self.step == until):
                 self.history.seconds += time.perf_counter() - started
                 started = time.perf_counter()
@@ -246,29 +247,3 @@ def sequence_loss(model: keras.Model, batch: dict, training: bool):
     """Mean cross-entropy of `batch["labels"]` (b,)."""
     logits = model(batch, training=training)
     return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True))
-
-
-class Progress:
-    """A line of plain text that is rewritten in place on a terminal or notebook, and silent in recorded executions."""
-
-    def __init__(self, label: str | None, start: int, steps: int):
-        self.label, self.first, self.steps = label, start, steps
-        self.started = self.shown = time.perf_counter()
-        self.quiet = label is None or bool(os.environ.get("BOOK_QUIET"))
-
-    def show(self, step: int, history: History):
-        now = time.perf_counter()
-        if self.quiet or (now - self.shown < 2 and step < self.steps):
-            return
-        self.shown = now
-        rate = (step - self.first) / max(now - self.started, 1e-9)
-        left = (self.steps - step) / max(rate, 1e-9)
-        score = f" · 验证 {history.evaluations[-1]['score']:.3f}" if history.evaluations else ""
-        loss = np.mean(history.losses[-20:])
-        text = f"{self.label} {step}/{self.steps} · 损失 {loss:.3f}{score} · {rate:.1f} 步/秒 · 还需 {left:.0f} 秒"
-        sys.stdout.write(f"\r{text:<90}")
-        sys.stdout.flush()
-
-    def close(self):
-        if not self.quiet:
-            sys.stdout.write("\n")

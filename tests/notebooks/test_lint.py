@@ -75,7 +75,7 @@ def rename(name, new):
 BAD = {
     "machine id": (rename("question", "3f2a9c1b"), "3f2a9c1b", "id"),
     "id with capitals": (rename("question", "Question_1"), "Question_1", "id"),
-    "set-up altered": (replace("setup", "import utils\n", "import  utils\n"), "setup", "setup"),
+    "set-up altered": (replace("setup", "import utils, ", "import  utils, "), "setup", "setup"),
     "set-up missing": (drop("setup"), "parameters", "order"),
     "parameters untagged": (retag("parameters", tags=[]), "parameters", "order"),
     "profile not taken": (replace("profile", "profiles.get(PROFILE)", "profiles.get('mini')"), "profile", "order"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils import batching, checkpoints, corpora
+from utils import batching, checkpoints, corpora, prediction
 from utils.errors import ConfigError, DataError
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "bert" / "backbone"
@@ -108,7 +108,7 @@ def test_prediction_returns_to_each_word_its_own_label(tokenizer):
 
             return tf.one_hot(inputs["input_ids"], 100)
 
-    found = batching.predict_words(Echo(), batching.encode_words(tokenizer, sentences, max_length=64), 512)
+    found = prediction.predict_words(Echo(), batching.encode_words(tokenizer, sentences, max_length=64), batch_tokens=512)
     expected = [tokenizer.convert_tokens_to_ids(sentence) for sentence in sentences]
     assert [row.tolist() for row in found] == expected
 
@@ -124,5 +124,5 @@ def test_text_predictions_come_back_in_the_order_of_the_texts(tokenizer):
             return tf.stack([tf.fill(tf.shape(real), 5), real], axis=1)
 
     texts = ["好" * n for n in (9, 1, 30, 2, 3, 12, 4)]
-    found = batching.predict_texts(Length(), batching.encode_texts(tokenizer, texts, 64), batch_tokens=64)
+    found = prediction.predict_texts(Length(), batching.encode_texts(tokenizer, texts, 64), batch_tokens=64)
     assert found.tolist() == [1, 0, 1, 0, 0, 1, 1]

@@ -11,13 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, profiles, prompts
+from utils import batching, checkpoints, prediction, profiles, prompts
 
 
 @pytest.fixture
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
-    names = {"np": np, "Counter": Counter, "keras": keras, "batching": batching, "prompts": prompts,
+    names = {"np": np, "Counter": Counter, "keras": keras, "batching": batching, "prediction": prediction, "prompts": prompts,
              "TfidfVectorizer": TfidfVectorizer, "LogisticRegression": LogisticRegression, "SIZES": (100, 500, 2000)}
     return definitions("1-concepts/01-background", names, constants=("PROMPT",))
 

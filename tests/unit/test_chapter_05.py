@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, finetuning, training
+from utils import batching, checkpoints, finetuning, prediction, training
 from utils.batching import Windows
 from utils.encoder import Encoder, EncoderConfig
 
@@ -34,7 +34,7 @@ def chapter(monkeypatch):
         return encoder
 
     monkeypatch.setattr(checkpoints, "load_encoder", load_encoder)
-    names = {"np": np, "keras": keras, "batching": batching, "checkpoints": checkpoints, "finetuning": finetuning,
+    names = {"np": np, "keras": keras, "batching": batching, "prediction": prediction, "checkpoints": checkpoints, "finetuning": finetuning,
              "training": training, "make_pipeline": make_pipeline, "TfidfVectorizer": TfidfVectorizer,
              "LogisticRegression": LogisticRegression, "functools": functools, "BATCH_TOKENS": 64,
              "profile": SimpleNamespace(checkpoint="", revision=None, learning_rate=1e-3, jit_compile=False)}
@@ -71,7 +71,7 @@ def test_a_head_on_stored_features_equals_training_with_the_encoder_frozen(chapt
                                 batch_tokens=64, seed=3)
     np.testing.assert_allclose(history.losses, twin.losses, atol=1e-5)
     np.testing.assert_allclose(stored.classifier.get_weights()[0], in_place.classifier.get_weights()[0], atol=1e-5)
-    assert finetuning.sequence_scores(finetuning.sequence_logits(stored, part[0]), part[1])["accuracy"] == \
+    assert finetuning.sequence_scores(prediction.text_logits(stored, part[0]), part[1])["accuracy"] == \
         chapter["accuracy"](stored, part)
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.neighbors import NearestCentroid
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, profiles, prompts, training
+from utils import batching, checkpoints, prediction, profiles, prompts, training
 
 TEXTS = ["房间很大,服务也好。", "差", "屏幕坏了,售后不理人,再也不买了。", "很好很好。"]
 PAGE = "1-concepts/07-prompts"
@@ -18,7 +18,7 @@ CONSTANTS = ("TEMPLATE", "WORDS", "LENGTH", "TEMPLATES")
 @pytest.fixture
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
-    names = {"np": np, "keras": keras, "batching": batching, "checkpoints": checkpoints, "prompts": prompts,
+    names = {"np": np, "keras": keras, "batching": batching, "prediction": prediction, "checkpoints": checkpoints, "prompts": prompts,
              "training": training, "profile": profiles.get("mini"), "STEPS": 40, "BATCH": 8,
              "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT), "scipy_softmax": special.softmax}
     return definitions(PAGE, names, constants=CONSTANTS)

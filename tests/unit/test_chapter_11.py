@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, finetuning, training
+from utils import batching, checkpoints, finetuning, prediction, training
 from utils.encoder import Encoder, EncoderConfig
 
 CONSTANTS = ("Settings", "SmallNetwork", "SWITCHES")
@@ -19,7 +19,7 @@ CONSTANTS = ("Settings", "SmallNetwork", "SWITCHES")
 @pytest.fixture
 def chapter():
     """Namespace with every function, Settings and SmallNetwork of the notebook; no cell is executed."""
-    names = {"np": np, "keras": keras, "dataclasses": dataclasses, "batching": batching, "checkpoints": checkpoints,
+    names = {"np": np, "keras": keras, "dataclasses": dataclasses, "batching": batching, "prediction": prediction, "checkpoints": checkpoints,
              "finetuning": finetuning, "training": training, "random": np.random.default_rng(0)}
     return definitions("2-mathematics/11-regularization", names, CONSTANTS)
 

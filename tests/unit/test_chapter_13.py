@@ -18,7 +18,7 @@ def chapter():
     import pycrfsuite
 
     names = {"metrics": metrics, "Counter": Counter, "np": np, "pycrfsuite": pycrfsuite, "tempfile": tempfile,
-             "pathlib": pathlib, "test": ([], [])}  # `test` is a default argument
+             "pathlib": pathlib, "test": ([], []), "transitions": None}  # the last two are default arguments
     return definitions("3-code/13-ner", names)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, metrics, profiles
+from utils import batching, checkpoints, metrics, prediction, profiles
 
 LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
 
@@ -22,7 +22,7 @@ def tokenizer():
 @pytest.fixture
 def chapter(tokenizer):
     """Namespace with every function of the notebook; no cell is executed."""
-    names = {"np": np, "re": re, "json": json, "keras": keras, "batching": batching, "metrics": metrics, "LABELS": LABELS,
+    names = {"np": np, "re": re, "json": json, "keras": keras, "batching": batching, "prediction": prediction, "metrics": metrics, "LABELS": LABELS,
              "tokenizer": tokenizer, "reproduced": {}}
     names["tf"] = __import__("tensorflow")  # a decorator of the notebook uses it
     return definitions("3-code/14-errata", names)
@@ -129,7 +129,7 @@ def test_the_museums_record_is_shown_or_said_to_be_missing(chapter, tmp_path):
 
 
 def test_the_museum_trains_on_the_sentences_of_chapter_13(museum):
-    sample = definitions("3-code/13-ner", {"np": np, "test": ([], [])})["sample"]
+    sample = definitions("3-code/13-ner", {"np": np, "test": ([], []), "transitions": None})["sample"]
     sentences, _ = sample(([[str(i)] for i in range(5000)], [["O"]] * 5000), 2000)
     assert [int(s[0]) for s in sentences] == museum.sample(2000, 5000).tolist()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from utils import batching, finetuning, training
+from utils import batching, finetuning, prediction, training
 from utils.batching import Windows
 from utils.encoder import Encoder, EncoderConfig
 from utils.errors import ConfigError
@@ -41,7 +41,7 @@ def alone(ids):
 @pytest.mark.parametrize("kind", [finetuning.MeanClassifier, SequenceClassifier])
 def test_logits_of_padded_batches_equal_those_of_each_text_alone_in_the_texts_order(kind, windows):
     model = make_model(kind)
-    found = finetuning.sequence_logits(model, windows, batch_tokens=64)
+    found = prediction.text_logits(model, windows, batch_tokens=64)
     for ids, row in zip(windows.input_ids, found):
         np.testing.assert_allclose(row, model(alone(ids), training=False).numpy()[0], atol=1e-5)
 
@@ -60,7 +60,7 @@ def test_the_mean_classifier_is_linear_in_the_mean_of_the_last_layer(windows):
     model = make_model()
     features = finetuning.mean_states(model.encoder, windows)["mean"][-1]
     kernel, bias = (keras.ops.convert_to_numpy(w) for w in model.classifier.weights)
-    np.testing.assert_allclose(finetuning.sequence_logits(model, windows), features @ kernel + bias, atol=1e-5)
+    np.testing.assert_allclose(prediction.text_logits(model, windows), features @ kernel + bias, atol=1e-5)
 
 
 @pytest.mark.parametrize("top", [0, 1, 2, 3, None])

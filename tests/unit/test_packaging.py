@@ -39,8 +39,10 @@ BROUGHT_BY = {
     "mdit-py-plugins": "jupyter-book",
     "myst-nb": "jupyter-book",
     "pyarrow": "datasets",
+    "pybtex": "jupyter-book",
     "pyyaml": "jupyter-book",
     "sphinx": "jupyter-book",
+    "starlette": "fastapi",
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from utils import batching, checkpoints, peft, training
+from utils import checkpoints, peft, prediction, training
 from utils.encoder import Encoder, EncoderConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.heads import LanguageModel, SequenceClassifier, TokenClassifier, layers_by_path
@@ -159,13 +159,13 @@ def test_a_saved_adaptation_gives_the_same_outputs_on_a_fresh_base(name, tmp_pat
 @pytest.mark.parametrize("name", METHODS)
 def test_predictions_compiled_before_adapting_are_not_used_after(name):
     model = model_of(TokenClassifier)
-    batching.predict_batch(model, INPUTS)
+    prediction.batch_logits(model, INPUTS).argmax(-1)
     adaptation = METHODS[name](model)
     for variable in model.trainable_variables:
         variable.assign(np.random.default_rng(1).normal(0, 1, variable.shape))
 
     def agrees():
-        return np.array_equal(batching.predict_batch(model, INPUTS), np.argmax(np.array(model(INPUTS)), axis=-1))
+        return np.array_equal(prediction.batch_logits(model, INPUTS).argmax(-1), np.argmax(np.array(model(INPUTS)), axis=-1))
 
     assert agrees()
     if name.startswith("lora"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .. import profiles
 from ..errors import BookError
+from .publishing import adopt, colab, pin, plan, publish, publishable
 
 
 def run(options: argparse.Namespace) -> int:
@@ -143,6 +144,18 @@ def parser() -> argparse.ArgumentParser:
     making = command(new, "由模板新建一章")
     for name in ("slug", "part", "title"):
         making.add_argument(name)
+    command(pin, "向模型库查明每个模型与数据的提交").add_argument("--update", action="store_true", help="改用默认分支现在的提交")
+    adopting = command(adopt, "写下仓库的地址和 GPU 运行机的标签")
+    for name in ("repository", "gpu_runner"):
+        adopting.add_argument(name)
+    copying = command(colab, "生成 Colab 副本")
+    copying.add_argument("--tag", default="main", help="准备单元取哪个标签或分支（默认 main）")
+    copying.add_argument("--push", metavar="REMOTE", help="再推送到这个远程仓库的 colab 分支")
+    command(publishable, "能不能发布；不能就说为什么")
+    command(plan, "打印发布时的各个任务（供工作流使用）")
+    publishing = command(publish, "由别的机器执行的结果生成网站和清单")
+    publishing.add_argument("folder", metavar="FOLDER", help="放着各章执行结果的文件夹")
+    publishing.add_argument("--profile", default="full")
     command(clean, "删除所有生成的文件").add_argument("--all", action="store_true", help="连同未完成的记录和预训练")
     return whole
 

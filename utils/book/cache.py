@@ -50,6 +50,7 @@ def inputs(chapter: Chapter, parameters: dict[str, Any], profile: str, device: s
         "helpers": {name: digest(file.read_bytes()) for name, file in files.items()},
         "data": fingerprints.data_hashes(files, root),
         "recorded": digest(recorded.read_bytes()) if uses_records else "",
+        **({"hub": fingerprints.hub_pins(root)} if profile == "full" else {}),
     }
 
 

@@ -42,6 +42,12 @@ def packages(root: Path) -> str:
     return ""
 
 
+def hub_pins(root: Path) -> str:
+    """Hash of the table of commits that profile `full` fetches; "" where there is none."""
+    path = root / "utils" / "assets" / "hub.json"
+    return digest(path.read_bytes()) if path.is_file() else ""
+
+
 def data_hashes(modules: Container[str], root: Path) -> dict[str, str]:
     """Hashes of the data and weights that code importing these helper modules may read: name -> SHA-256.
 

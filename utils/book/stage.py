@@ -21,6 +21,7 @@ import yaml
 from .. import profiles
 from ..errors import RunError
 from .chapters import LAST, Chapter
+from .generated import fill
 from .results import ChapterResult
 
 DATES = "_dates.json"
@@ -111,7 +112,8 @@ def prepare(
             if page not in found or found[page].executed is None:
                 stage.missing.append(page)
         else:
-            target.write_text(mark_planned(source.read_text(encoding="utf-8"), written), encoding="utf-8")
+            text = fill(source.read_text(encoding="utf-8"), root, results)
+            target.write_text(mark_planned(text, written), encoding="utf-8")
         if date := last_change(source, root):
             dates[page] = date
     (folder / DATES).write_text(json.dumps(dates, indent=1), encoding="utf-8")

@@ -10,16 +10,32 @@ import yaml
 
 from .. import profiles
 from ..errors import ConfigError
+from . import address
 
-# Every chapter begins with this cell; the lint compares it letter by letter.
-SETUP = """\
-import sys, pathlib
-root = next((p for p in [pathlib.Path.cwd(), *pathlib.Path.cwd().parents] if (p / "utils" / "profiles.py").exists()), None)
-if root is None:
-    raise SystemExit("找不到 utils/：请在仓库内打开本笔记本（README 说明了怎样取得仓库）。")
-sys.path.insert(0, str(root))
-import utils
-utils.setup()"""
+# Every chapter begins with this cell; the lint compares it letter by letter, and `check --fix` writes it.
+SETUP_TEXT = """\
+import pathlib, subprocess, sys
+REPO, TAG = "{repository}", "{tag}"  # 由 make adopt 填写；在 Colab 里从那里取得本书
+here = pathlib.Path("book").resolve()
+if "google.colab" in sys.modules and REPO and not here.exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", f"--branch={{TAG}}", f"https://github.com/{{REPO}}", str(here)])
+root = next((p for p in [here, *here.parents] if (p / "utils" / "profiles.py").exists()), None)
+if root is None: raise SystemExit("找不到 utils/：请从仓库里打开本笔记本（见 README）；在 Colab 里，要等本书公布仓库地址（make adopt）。")
+sys.path.insert(0, str(root)); import utils, utils.colab; utils.colab.prepare(); utils.setup()"""
+LONGEST_SETUP = 8
+
+
+def setup_cell(where: address.Address, tag: str = "main") -> str:
+    """Source of the set-up cell.
+
+    Args:
+        where: the repository that Colab fetches; an empty one makes the cell stop there with a line that says so.
+        tag: the tag or branch that it fetches.
+    """
+    return SETUP_TEXT.format(repository=where.repository, tag=tag)
+
+
+SETUP = setup_cell(address.read(Path(__file__).resolve().parents[2]))
 
 PARTS = {"1-concepts": "概念", "2-mathematics": "数学", "3-code": "代码", "4-applications": "应用", "appendix": "附录"}
 NOTEBOOK_METADATA = {

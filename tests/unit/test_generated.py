@@ -1,0 +1,48 @@
+"""The pages that a build writes: every exercise once and linked, every result beside its band."""
+
+import re
+from pathlib import Path
+
+from utils import profiles
+from utils.book import generated
+from utils.book.results import ChapterResult
+
+
+def result(**changes):
+    values = {"chapter": "3-code/13-ner", "source": Path("a.ipynb"), "executed": Path("b.ipynb"), "status": "ok",
+              "seconds": 61.25, "peak_memory_mb": 1536.0, "run_at": "2026-11-24T10:00:00+00:00",
+              "results": {"f1": {"value": 0.61, "band": [0.5, 0.7]}}}
+    return ChapterResult(**values | changes)
+
+
+def test_every_exercise_of_the_book_is_listed_once_with_a_link_that_exists():
+    found = generated.exercises(profiles.ROOT)
+    assert len({(one.chapter, one.index) for one in found}) == len(found)
+    for chapter in {one.chapter for one in found}:
+        text = next(profiles.ROOT.glob(f"chapters/*/{chapter:02d}-*.ipynb")).read_text(encoding="utf-8")
+        of_chapter = [one for one in found if one.chapter == chapter]
+        assert [one.index for one in of_chapter] == list(range(1, len(of_chapter) + 1))
+        assert len(of_chapter) == len(re.findall(r"### 练习 \d+：", text))
+        assert all(one.label and f"({one.label})=" in text and one.lines > 0 for one in of_chapter), chapter
+
+
+def test_difficulty_grows_with_the_solution():
+    stars = [generated.Exercise(1, 1, "题", "x", lines).stars for lines in (1, 3, 4, 5, 6)]
+    assert stars == ["★", "★", "★★", "★★", "★★★"]
+    assert generated._code_lines("#@title 练习 1 的答案\ndef f(x):\n    # 为何\n    return x\n\nassert check(f)") == 2
+
+
+def test_the_state_of_a_run_shows_values_bands_failures_and_stale_records():
+    table = generated.status_table(profiles.ROOT, [
+        result(), result(chapter="x/09-b", results={"g": {"value": 2.0, "band": [0.0, 1.0]}}),
+        result(chapter="x/10-c", executed=None), result(chapter="x/11-d", stale=["t：尚无记录"], results={})])
+    rows = table.splitlines()[2:6]
+    assert "0.61 [0.5, 0.7]" in rows[0] and "超出" not in rows[0] and "1.5" in rows[0] and "61.2" in rows[0]
+    assert "**超出**" in rows[1] and "**运行失败**" in rows[2] and "1 张缺失或过期" in rows[3]
+    assert "1 个失败，1 个有记录缺失或过期" in table
+    assert len({row.count("|") for row in table.splitlines()[:6]}) == 1
+
+
+def test_markers_are_filled_and_unknown_ones_stay():
+    text = generated.fill("前\n\n（这张表在建站时写入：`status`）\n\n后\n（这张表在建站时写入：`nothing`）\n", profiles.ROOT, [])
+    assert text == "前\n\n还没有运行结果。\n\n后\n（这张表在建站时写入：`nothing`）\n"

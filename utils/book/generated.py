@@ -1,0 +1,99 @@
+"""Pages of the appendix that are written anew by every build: the index of all exercises, and the state of the last run.
+
+Their source holds the text around a line that names the table and says that it is written then; staging puts it there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .chapters import Chapter, all_chapters
+from .results import ChapterResult, in_band
+
+MARKER = re.compile(r"^（这张表在建站时写入：`(\w+)`）$", re.MULTILINE)
+HEADING = re.compile(r"^(?:\((?P<label>[\w-]+)\)=\n)?### 练习 (?P<index>\d+)：(?P<title>.+)$", re.MULTILINE)
+SOLUTION = re.compile(r"#@title 练习 (\d+) ?的答案")
+EASY, MEDIUM = 3, 5  # lines of the printed solution
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise: its chapter, number, title, the label to link to, and the lines of code of its solution."""
+
+    chapter: int
+    index: int
+    title: str
+    label: str | None
+    lines: int
+
+    @property
+    def stars(self) -> str:
+        """Difficulty, measured by the length of the solution."""
+        return "★" * (1 + (self.lines > EASY) + (self.lines > MEDIUM))
+
+
+def exercises(root: Path) -> list[Exercise]:
+    """Every exercise of the book, in its order."""
+    return [exercise for chapter in all_chapters(root) if chapter.number for exercise in _exercises_of(chapter)]
+
+
+def _exercises_of(chapter: Chapter) -> list[Exercise]:
+    cells = json.loads(chapter.path.read_text(encoding="utf-8"))["cells"]
+    sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    lines = {int(found.group(1)): _code_lines(source) for kind, source in sources
+             if kind == "code" and (found := SOLUTION.match(source))}
+    found = [match for kind, source in sources if kind == "markdown" for match in HEADING.finditer(source)]
+    return [Exercise(chapter.number, int(m["index"]), m["title"].strip(), m["label"], lines.get(int(m["index"]), 0))
+            for m in found]
+
+
+def _code_lines(source: str) -> int:
+    """Lines that are neither empty nor comments nor the closing check."""
+    return sum(bool(line.strip()) and not line.lstrip().startswith(("#", "assert ")) for line in source.splitlines())
+
+
+def exercise_table(root: Path, results: Sequence[ChapterResult]) -> str:
+    """Markdown: chapter, exercise with a link, difficulty."""
+    rows = ["| 章 | 练习 | 难度 | 答案行数 |", "|---:|---|---|---:|"]
+    for one in exercises(root):
+        title = one.title.replace("|", "\\|")
+        link = f"[{one.index}：{title}](#{one.label})" if one.label else f"{one.index}：{title}"
+        rows.append(f"| {one.chapter} | {link} | {one.stars} | {one.lines} |")
+    return "\n".join(rows)
+
+
+def status_table(root: Path, results: Sequence[ChapterResult]) -> str:
+    """Markdown: how each chapter ran last, its results beside their bands, and which records are missing or stale."""
+    if not results:
+        return "还没有运行结果。"
+    rows = ["| 章 | 档位 | 设备 | 秒 | 内存（GiB） | 日期 | 结果与区间 | 记录 |", "|---|---|---|---:|---:|---|---|---|"]
+    for result in results:
+        memory = f"{result.peak_memory_mb / 1024:.1f}" if result.peak_memory_mb else "–"
+        shown = "<br>".join(_reported(name, value) for name, value in result.results.items()) or "–"
+        if result.executed is None:
+            shown = "**运行失败**"
+        state = f"{len(result.stale)} 张缺失或过期" if result.stale else "完整"
+        rows.append(f"| {Path(result.chapter).name} | `{result.profile}` | {result.device} | {result.seconds:.1f} | {memory} "
+                    f"| {result.run_at[:10]} | {shown} | {state} |")
+    total, failed = sum(result.seconds for result in results), sum(result.executed is None for result in results)
+    stale = sum(bool(result.stale) for result in results)
+    return "\n".join(rows) + (f"\n\n{len(results)} 个笔记本一共用时 {total / 60:.1f} 分（各自的用时相加，并行时实际更短）；"
+                              f"{failed} 个失败，{stale} 个有记录缺失或过期。")
+
+
+def _reported(name: str, result: dict) -> str:
+    band = result.get("band")
+    limits = f" [{band[0]:.3g}, {band[1]:.3g}]" if band else "（无区间）"
+    return f"`{name}` {result['value']:.3g}{limits}{'' if in_band(result) else ' **超出**'}"
+
+
+TABLES: dict[str, Callable[[Path, Sequence[ChapterResult]], str]] = {"exercises": exercise_table, "status": status_table}
+
+
+def fill(text: str, root: Path, results: Sequence[ChapterResult]) -> str:
+    """Put the tables where the markers stand; an unknown marker stays as it is."""
+    return MARKER.sub(lambda m: TABLES[m.group(1)](root, results) if m.group(1) in TABLES else m.group(), text)
