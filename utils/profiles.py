@@ -56,7 +56,8 @@ HUB_MODELS = {
 HUB_DATASETS = {
     # The page states no licence; that of the original (eriktks/conll2003) says "other": Reuters text, for research.
     "conll2003": _entry("lhoestq/conll2003", megabytes=1.8, fallback="eriktks/conll2003, revision refs/convert/parquet"),
-    "cmrc2018": _entry("hfl/cmrc2018", licence="CC-BY-SA-4.0", megabytes=4.9),
+    "chnsenticorp": _entry("lansinuote/ChnSentiCorp", fallback="seamew/ChnSentiCorp"),
+    "semeval2010": _entry("SemEvalWorkshop/sem_eval_2010_task_8"),
 }
 
 
