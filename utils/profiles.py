@@ -57,6 +57,9 @@ HUB_DATASETS = {
     # The page states no licence; that of the original (eriktks/conll2003) says "other": Reuters text, for research.
     "conll2003": _entry("lhoestq/conll2003", megabytes=1.8, fallback="eriktks/conll2003, revision refs/convert/parquet"),
     "chnsenticorp": _entry("lansinuote/ChnSentiCorp", fallback="seamew/ChnSentiCorp"),
+    "cmrc2018": _entry("hfl/cmrc2018", licence="CC-BY-SA-4.0", megabytes=4.9),
+    "opus-100": _entry("Helsinki-NLP/opus-100"),
+    "lcsts": _entry("hugcyp/LCSTS", fallback="revision refs/convert/parquet"),  # columns text, summary
     "semeval2010": _entry("SemEvalWorkshop/sem_eval_2010_task_8"),
 }
 
