@@ -166,7 +166,8 @@ def test_window_logits_are_the_mean_over_the_windows_of_each_text(chapter):
     documents = [np.arange(2, 13, dtype=np.int32), np.arange(2, 6, dtype=np.int32)]
     found = chapter["window_logits"](model, documents, 6)
     for ids, row in zip(documents, found):
-        each = [model({"input_ids": part[None]}, training=False).numpy()[0] for part in chapter["split_windows"](ids, 6)]
+        each = [model({"input_ids": part[None], "attention_mask": np.ones_like(part[None])}, training=False).numpy()[0]
+                for part in chapter["split_windows"](ids, 6)]
         assert row == pytest.approx(np.mean(each, axis=0), abs=1e-5)
 
 
