@@ -1,0 +1,274 @@
+"""The functions that chapter 25 defines, pulled out of the notebook and compared with references on tiny inputs."""
+
+import ast
+import hashlib
+import io
+import keyword
+import textwrap
+import tokenize
+from collections import Counter, defaultdict
+
+import keras
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from tests.unit.notebook_code import definitions
+from utils import encoder, heads, prediction, pretraining
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"冬夏天比冷热好差房间干净"]
+CONSTANTS = ("NGram", "ITEMS", "GROUPS", "LENGTH")
+
+
+class Tokenizer:
+    """A character tokenizer with the few members that the chapter uses."""
+
+    cls_token_id, mask_token_id = 2, 4
+
+    def __call__(self, text, add_special_tokens=True, **_):
+        if not isinstance(text, str):
+            return {"input_ids": [self(one, add_special_tokens)["input_ids"] for one in text]}
+        ids = [PIECES.index(c) for c in text]
+        return {"input_ids": [2, *ids, 3] if add_special_tokens else ids}
+
+    def convert_ids_to_tokens(self, ids):
+        return [PIECES[i] for i in ids]
+
+
+def tiny_model(is_decoder=False, seed=0):
+    keras.utils.set_random_seed(seed)
+    config = encoder.EncoderConfig(
+        len(PIECES), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, is_decoder=is_decoder,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, max_position_embeddings=32, initializer_range=0.5)
+    return heads.LanguageModel(encoder.Encoder(config))
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """Namespace with every function of the notebook; no cell is executed."""
+    names = {"ast": ast, "hashlib": hashlib, "io": io, "keyword": keyword, "textwrap": textwrap, "tokenize": tokenize,
+             "Counter": Counter, "defaultdict": defaultdict, "keras": keras, "np": np, "stats": stats, "prediction": prediction,
+             "pretraining": pretraining, "tokenizer": Tokenizer(), "END": 3, "BANNED": [0, 1, 2, 4], "ALPHA": 0.1, "COPIES": 2}
+    names["KEPT"] = {"def", "return", "self", "NEWLINE", "INDENT", "DEDENT", "."}
+    return definitions("4-applications/25-generation", names, CONSTANTS)
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(0)
+
+
+# --- sampling ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_plain_distribution_is_the_softmax_of_scaled_logits(chapter, generator):
+    logits = generator.normal(0, 4, (5, 9))
+    for temperature in (0.3, 1.0, 2.5):
+        found = chapter["next_distribution"](logits, temperature=temperature)
+        np.testing.assert_allclose(found, special.softmax(logits / temperature, axis=1), rtol=1e-12)
+
+
+def test_temperature_zero_is_the_argmax_and_huge_logits_stay_finite(chapter):
+    found = chapter["next_distribution"]([[1.0, 3.0, 2.0], [1e4, -1e4, 0.0]], temperature=0)
+    np.testing.assert_array_equal(found, [[0, 1, 0], [1, 0, 0]])
+    assert np.isfinite(chapter["next_distribution"]([[1e4, -1e4, 0.0]], temperature=0.5, top_p=0.9)).all()
+
+
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({"top_k": 2}, [4 / 7, 3 / 7, 0, 0, 0]),
+    ({"top_k": 1}, [1, 0, 0, 0, 0]),
+    ({"top_k": 99}, [0.4, 0.3, 0.15, 0.1, 0.05]),
+    ({"top_p": 0.69}, [4 / 7, 3 / 7, 0, 0, 0]),
+    ({"top_p": 0.71}, [8 / 17, 6 / 17, 3 / 17, 0, 0]),
+    ({"top_p": 0.01}, [1, 0, 0, 0, 0]),
+    ({"top_p": 1.0}, [0.4, 0.3, 0.15, 0.1, 0.05]),
+])
+def test_truncated_distributions_equal_their_closed_form(chapter, settings, expected):
+    order = [3, 0, 4, 1, 2]  # the places in the vocabulary must not matter
+    logits = np.log([0.4, 0.3, 0.15, 0.1, 0.05])
+    found = chapter["next_distribution"](logits[np.argsort(order)][None], **settings)[0]
+    np.testing.assert_allclose(found[order], expected, atol=1e-12)
+
+
+def test_draws_from_the_best_follow_the_renormalised_probabilities(chapter, generator):
+    logits = np.log([0.5, 0.05, 0.3, 0.15])
+    drawn = chapter["draw_top"](np.tile(logits, (20_000, 1)), 3, generator)
+    shares = np.bincount(drawn, minlength=4) / len(drawn)
+    np.testing.assert_allclose(shares, np.array([0.5, 0, 0.3, 0.15]) / 0.95, atol=0.015)
+
+
+def test_greedy_generation_equals_a_loop_over_single_rows(chapter):
+    model = tiny_model(is_decoder=True)
+    prompt = [[2, 5, 7], [2, 6, 8]]
+    found = chapter["generate"](model, prompt, 6, {"temperature": 0}, 1, [0, 1, 2, 4], 3)
+    for row, start in zip(found, prompt):
+        ids = list(start)
+        for _ in range(6):
+            logits = np.array(model({"input_ids": np.array([ids], np.int32)}, training=False))[0, -1]
+            logits[[0, 1, 2, 4]] = -np.inf
+            ids.append(int(logits.argmax()))
+            if ids[-1] == 3:
+                break
+        assert row == [i for i in ids[3:] if i != 3]
+
+
+def test_sampled_generation_follows_the_model(chapter):
+    model = tiny_model(is_decoder=True)
+    rows = chapter["generate"](model, [[2, 5]] * 4000, 1, {}, 0, [0, 1, 2, 4], 3)
+    logits = np.array(model({"input_ids": np.array([[2, 5]], np.int32)}, training=False))[0, -1].astype(float)
+    logits[[0, 1, 2, 4]] = -np.inf
+    counts = np.bincount([row[0] if row else 3 for row in rows], minlength=len(PIECES)) / 4000
+    np.testing.assert_allclose(counts, special.softmax(logits), atol=0.03)
+
+
+# --- losses ------------------------------------------------------------------------------------------------------------
+
+
+def test_batches_ask_for_each_piece_at_the_place_before_it(chapter):
+    sequences = [[2, 7, 8, 5, 6, 3], [2, 7, 8, 9]]
+    batch = chapter["causal_batch"](sequences, 3)
+    width = batch["input_ids"].shape[1]
+    wanted = [(row * width + place - 1, sequence[place]) for row, sequence in enumerate(sequences) for place in range(3, len(sequence))]
+    assert list(zip(batch["positions"].tolist(), batch["labels"].tolist())) == wanted
+    np.testing.assert_array_equal(batch["input_ids"][1], [2, 7, 8, 9, 0, 0])
+
+
+def test_losses_equal_the_cross_entropy_of_each_text_alone(chapter):
+    model, sequences = tiny_model(is_decoder=True), [[2, 7, 8, 5, 6, 3], [2, 7, 8, 9]]
+    found = chapter["losses_of"](model, sequences, 3)
+    for loss, sequence in zip(found, sequences):
+        logits = np.array(model({"input_ids": np.array([sequence], np.int32)}, training=False))[0]
+        expected = -np.mean([special.log_softmax(logits[i - 1])[sequence[i]] for i in range(3, len(sequence))])
+        assert loss == pytest.approx(expected, rel=1e-4)
+
+
+# --- measures ----------------------------------------------------------------------------------------------------------
+
+
+def test_distinct_n_counts_unique_over_all(chapter):
+    assert chapter["distinct"](["abab", "ab"], 1) == pytest.approx(2 / 6)
+    assert chapter["distinct"](["abab", "ab"], 2) == pytest.approx(2 / 4)
+    assert chapter["distinct"](["a"], 2) == 0.0
+
+
+def test_longest_shared_run_equals_brute_force(chapter, generator):
+    for _ in range(60):
+        text, corpus = ("".join(generator.choice(list("abc"), size)) for size in (12, 40))
+        brute = max((j - i for i in range(12) for j in range(i + 1, 13) if text[i:j] in corpus), default=0)
+        assert chapter["longest_shared"](text, corpus) == brute
+    assert chapter["longest_shared"]("xyz", "abc") == 0 and chapter["longest_shared"]("", "abc") == 0
+    assert chapter["longest_shared"]("abcabd", "abcabd") == 6
+
+
+def test_loops_are_repeated_runs_of_four(chapter):
+    assert chapter["loops"]("很好很好很好") and not chapter["loops"]("很好很好") and not chapter["loops"]("")
+
+
+def test_interval_equals_clopper_pearson(chapter):
+    low, high = chapter["interval"](7, 20)
+    assert low == pytest.approx(stats.beta.ppf(0.025, 7, 14)) and high == pytest.approx(stats.beta.ppf(0.975, 8, 13))
+
+
+def test_ngrams_use_the_longest_context_seen(chapter):
+    model = chapter["NGram"]([[0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 4], [0, 5, 2, 6]], 3)
+    assert model.next_counts([0, 1, 2]) == Counter({4: 2, 3: 1})
+    assert model.next_counts([9, 9, 2]) == Counter({4: 2, 3: 1, 6: 1})  # only the last piece is known
+    assert model.next_counts([9]) == Counter({2: 4, 1: 3, 4: 2, 3: 1, 5: 1, 6: 1})
+    assert model.sample([0], 9, np.random.default_rng(0), 4, greedy=True) == [1, 2]
+
+
+# --- common sense ------------------------------------------------------------------------------------------------------
+
+
+def test_pseudo_likelihood_equals_its_definition_one_mask_at_a_time(chapter):
+    model, tokenizer, sentences = tiny_model(), Tokenizer(), ["冬天比夏天冷", "好"]
+    found = chapter["pseudo_log_likelihood"](model, tokenizer, sentences, size=4)
+    for score, sentence in zip(found, sentences):
+        ids, total = tokenizer(sentence)["input_ids"], 0.0
+        for place in range(1, len(ids) - 1):
+            hidden = np.array([ids], np.int32)
+            hidden[0, place] = tokenizer.mask_token_id
+            total += special.log_softmax(np.array(model({"input_ids": hidden}, training=False))[0, place])[ids[place]]
+        assert score == pytest.approx(total, abs=1e-3)
+
+
+def test_there_are_thirty_or_more_items_and_a_taste_for_one_word_gets_exactly_half(chapter):
+    groups = chapter["GROUPS"]
+    assert 2 * len(groups) >= 30 and len({group[1:3] for group in groups}) == len(groups)
+    for _, first, second, a, b in groups:
+        assert first != second and a != b and len(a) == len(b)
+        assert first.count("□") == second.count("□") == 1
+    taste = {word: len(word) * hash(word) for *_, a, b in groups for word in (a, b)}
+    right = [taste[a] > taste[b] for *_, a, b in groups] + [taste[b] > taste[a] for *_, a, b in groups]
+    assert np.mean(right) == 0.5
+
+
+def test_swapped_neighbours_differ_in_one_adjacent_pair(chapter, generator):
+    for _ in range(30):
+        found = chapter["swap_neighbours"]("冬天比夏天冷。", generator)
+        changed = [i for i, (x, y) in enumerate(zip("冬天比夏天冷。", found)) if x != y]
+        assert len(changed) == 2 and changed[1] == changed[0] + 1 and found[-1] == "。"
+
+
+# --- code --------------------------------------------------------------------------------------------------------------
+
+SOURCE = '''def area(self, r):
+    """Says what it does."""
+    if r < 0:
+        raise ValueError(f"bad {r!r:>{10}}" "text")
+    return [3.14 * x ** 2 for x in (r,)][0]
+'''
+
+
+def test_code_survives_the_way_to_tokens_and_back(chapter):
+    tokens = chapter["code_tokens"](SOURCE)
+    expected = SOURCE.replace('    """Says what it does."""\n', "").replace('f"bad {r!r:>{10}}" "text"', '"" ""')
+    for number in ("3.14", "2", "[0]"):
+        expected = expected.replace(number, "[0]" if number == "[0]" else "0")
+    assert ast.dump(ast.parse(chapter["to_source"](tokens))) == ast.dump(ast.parse(expected))
+    assert chapter["parses"](tokens) and not chapter["parses"](tokens[:-4] + ["("])
+
+
+def test_a_function_of_nothing_but_its_docstring_keeps_it(chapter):
+    assert chapter["parses"](chapter["code_tokens"]('def f():\n    """Only this."""\n'))
+
+
+def test_rare_names_are_numbered_by_first_appearance(chapter):
+    tokens = ["def", "area", "self", ".", "r", "area", '""', "0", "r"]
+    assert chapter["rename"](tokens) == ["def", "v0", "self", ".", "v1", "v0", '""', "0", "v1"]
+
+
+# --- augmentation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["房", "房间干净", "房间干净好" * 8])
+def test_easy_edits_keep_what_they_promise(chapter, generator, text):
+    changes = max(1, round(0.1 * len(text)))
+    for _ in range(20):
+        deleted, swapped, inserted = (chapter[name](text, generator) for name in ("delete", "swap", "insert"))
+        remaining = iter(text)
+        assert 1 <= len(deleted) <= len(text) and all(c in remaining for c in deleted)  # a subsequence
+        assert sorted(swapped) == sorted(text) and sum(x != y for x, y in zip(swapped, text)) <= 2 * changes
+        assert len(inserted) == len(text) + changes and not Counter(text) - Counter(inserted)
+        assert set(inserted) == set(text)
+
+
+def test_deletion_removes_the_stated_share(chapter, generator):
+    text = "房间干净" * 2500
+    assert len(chapter["delete"](text, generator, 0.3)) / len(text) == pytest.approx(0.7, abs=0.02)
+
+
+def test_substitution_changes_exactly_the_hidden_places_to_other_characters(chapter, generator):
+    chapter["masked_model"] = tiny_model()
+    texts = ["房间干净好" * 4, "好"]
+    for before, after in zip(texts, chapter["substitute"](texts, generator, alpha=0.25, top=5)):
+        assert len(after) == len(before)
+        assert sum(x != y for x, y in zip(before, after)) == max(1, round(0.25 * len(before)))
+
+
+def test_gains_are_taken_against_the_same_seed(chapter):
+    rows = [{"method": method, "size": 50, "seed": seed, "dev": dev}
+            for method, seed, dev in (("不增强", 1, 0.5), ("不增强", 2, 0.7), ("删字", 1, 0.6), ("删字", 2, 0.6))]
+    gain, score = chapter["gains"](rows, "dev")["删字", 50]
+    np.testing.assert_allclose(gain, [0.1, -0.1])
+    np.testing.assert_allclose(score, [0.6, 0.6])
