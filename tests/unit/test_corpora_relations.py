@@ -70,3 +70,15 @@ def test_an_offset_that_meets_no_mention_is_refused(monkeypatch):
     monkeypatch.setattr(relations, "_labels", lambda: {"pairs": {"test": [row]}})
     with pytest.raises(DataError, match=row[0]):
         relations.labelled("test")
+
+
+def test_altered_labels_are_refused(monkeypatch, tmp_path):
+    file = tmp_path / "relations.json"
+    file.write_bytes(relations.LABELS.read_bytes().replace(b"0]", b"1]", 1))
+    monkeypatch.setattr(relations, "LABELS", file)
+    relations._labels.cache_clear()
+    try:
+        with pytest.raises(DataError, match="relations.json"):
+            relations.labelled("test")
+    finally:
+        relations._labels.cache_clear()
