@@ -1,4 +1,4 @@
-"""One way to train: AdamW, warm-up and decay, clipping, early stopping, best weights, exact resume, a text progress bar.
+"""One way to train: AdamW, warm-up and decay, clipping, early stopping, best weights, exact resume, a progress bar.
 
 The data are a function of the step: `batches(step)` returns the batch of that step, always the same one. So the place in
 the data is the step number, and a run that was killed goes on exactly where it stood.
@@ -141,7 +141,8 @@ class Trainer:
         """One update; returns the loss. Also callable inside `strategy.run`."""
         with tf.GradientTape() as tape:
             loss = self.loss(self.model, batch, training=True)
-        gradients = tape.gradient(loss, self.model.trainable_variables)
+        # An embedding's gradient has a row per occurrence; Keras 3.15 takes the norm of the rows, not of their sums.
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, self.model.trainable_variables)]
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
         return loss
 

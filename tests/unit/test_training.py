@@ -54,6 +54,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tmp_path):
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_a_piece_that_occurs_twice_counts_in_the_clipping_with_the_sum_of_its_gradients():
+    """Against AdamW's formula in NumPy; Keras 3.15 takes the norm over the rows of a sparse gradient, one per occurrence."""
+    table = keras.layers.Embedding(3, 1, embeddings_initializer="ones")
+    table.build((None, None))
+    scales = [1.0, 0.1, 0.3]  # the first gradient and the third are clipped, the second is not
+
+    def loss(model, batch, training):
+        return keras.ops.sum(model(batch["input_ids"])[..., 0] * batch["weights"])
+
+    def data(step):  # piece 0 occurs twice: its gradient is the sum
+        return {"input_ids": np.array([[0, 0, 1]], np.int32), "weights": np.float32([[1.0, 3.0, 0.5]]) * np.float32(scales[step])}
+
+    plan = training.Plan(3, 0.1, warmup=0.0, decay="constant", weight_decay=0.0, clip_norm=1.0)
+    training.Trainer(table, loss, data, plan, label=None).run()
+    value, first, second = np.ones(3), np.zeros(3), np.zeros(3)
+    for step, scale in enumerate(scales, start=1):
+        gradient = np.array([4.0, 0.5, 0.0]) * scale
+        gradient *= min(1.0, plan.clip_norm / np.linalg.norm(gradient))
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        size = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        value -= 0.1 * size * first / (np.sqrt(second) + 1e-7)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(table.embeddings)[:, 0], value, atol=1e-5)
+
+
 def test_a_state_of_another_plan_is_refused(tmp_path):
     trainer(make_model(), training.Plan(2, 1e-3), state=tmp_path / "s.npz").run()
     with pytest.raises(ConfigError, match="另一个训练计划"):
