@@ -198,7 +198,7 @@ function rank(query, book) {
     (a.full ? b.score - a.score : b.share - a.share || b.score - a.score);
   const results = pages.filter((page) => page.entries.length && (page.full || page.share >= 0.3)).sort(order);
   const full = results.filter((page) => page.full).length;
-  return { units, full, results: results.slice(0, Math.max(full, 10)) };
+  return { units, full, results: results.slice(0, Math.max(full, 15)) };
 }
 
 /** Length of the shortest of an entry's headings that holds a unit (a term has several names). */

@@ -18,8 +18,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.search import SearchLanguage, languages
 
-LONGEST_OUTPUT = 600  # characters of one printed output that are indexed
+LONGEST_OUTPUT = 400  # characters of one printed output that are indexed
 SKIPPED_CELLS = {"tag_setup"}  # the same in every chapter
+LONGEST_REFERENCE = 80  # characters of a reference that make its heading
 SHORTEST_LEAD = 6  # a bold beginning of fewer characters (注意, 提示) is no heading
 GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega "
          "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega").split()
@@ -56,7 +57,7 @@ def plain_formula(source: str) -> str:
 def words_of_code(source: str) -> str:
     """Each name and word of a piece of code once; its punctuation and bare digits are nothing to search for."""
     words = re.split(r"[\s()\[\]{}'\"`,;:=<>+*/|&%@!#]+", source)
-    return " ".join(dict.fromkeys(word for word in words if len(word) > 1 and not word.isdigit()))
+    return " ".join(dict.fromkeys(word for word in words if len(word) > 1 and re.search(r"[^\W\d]", word)))
 
 
 def tidy(text: str) -> str:
@@ -89,6 +90,9 @@ class Entries:
             self.term(node)
         elif isinstance(node, (nodes.literal_block, nodes.doctest_block)):
             self.code(node, entry)
+        elif isinstance(node, nodes.citation):
+            text = self.text(node.children[-1])
+            self.found.append([(node.get("ids") or [entry[0]])[0], tidy(text)[:LONGEST_REFERENCE], [text], [], "lead", ""])
         elif isinstance(node, nodes.table) and self.first_cell(node) == "符号":
             for row in list(node.findall(nodes.row))[1:]:
                 cells = [tidy(self.text(cell)) for cell in row.children]
@@ -121,7 +125,8 @@ class Entries:
     def lead(self, node: nodes.Element) -> str:
         """The bold words with which a paragraph or list item begins, if they are a sentence; else nothing."""
         inside = node if isinstance(node, nodes.paragraph) else node.children[0] if node.children else None
-        first = inside.children[0] if isinstance(inside, nodes.paragraph) and inside.children else None
+        shown = [child for child in inside.children if child.astext()] if isinstance(inside, nodes.paragraph) else []
+        first = shown[0] if shown else None
         text = tidy(self.text(first)) if isinstance(first, nodes.strong) else ""
         return text if len(text) >= SHORTEST_LEAD else ""
 
