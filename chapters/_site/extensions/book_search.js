@@ -51,6 +51,7 @@ const Search = {
   queued: null,
 
   setIndex(pages) {
+    if (!document.getElementById("search-results")) return;  // the theme may load the index on other pages
     Search.book = new Book(pages);
     if (Search.queued !== null) Search.performSearch(Search.queued);
   },
@@ -122,6 +123,7 @@ const Search = {
 
   init() {
     const out = document.getElementById("search-results");
+    if (!out) return SphinxHighlight.highlightSearchWords();  // Sphinx's script does so only where there is no Search
     const status = Object.assign(document.createElement("p"), { className: "search-summary" });
     status.setAttribute("role", "status");
     out.replaceChildren(status, Object.assign(document.createElement("ul"), { className: "search" }));
