@@ -47,12 +47,13 @@ function excerpt(entry, units) {
 }
 
 const Search = {
+  pages: null,
   book: null,
   queued: null,
 
+  /** The index calls this, before the page is read or after; where the page has no results, nothing is done with it. */
   setIndex(pages) {
-    if (!document.getElementById("search-results")) return;  // the theme may load the index on other pages
-    Search.book = new Book(pages);
+    Search.pages = pages;
     if (Search.queued !== null) Search.performSearch(Search.queued);
   },
 
@@ -61,7 +62,8 @@ const Search = {
   /** Show what a query finds; before the index is there, wait for it. The name is the one that the theme calls. */
   performSearch(query) {
     Search.queued = query;
-    if (!Search.book) return;
+    if (!Search.pages) return;
+    Search.book ??= new Book(Search.pages);
     const out = document.getElementById("search-results");
     const status = out.querySelector(".search-summary"), list = out.querySelector("ul.search");
     const say = (text, examples = false) => {
