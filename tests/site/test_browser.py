@@ -1,4 +1,4 @@
-"""Every page in a real browser: nothing from outside, no error, formulas, search, alt text, phone width."""
+"""Every page in a real browser: nothing from outside, no error, formulas, alt text, phone width."""
 
 import contextlib
 import functools
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .conftest import TEXTS, SmallBook
+from .conftest import SmallBook
 
 PHONE = {"width": 360, "height": 740}
 
@@ -145,42 +145,3 @@ def test_no_output_tells_of_a_missing_glyph_or_font(site):
     for name in pages(site):
         text = (site / name).read_text(encoding="utf-8")
         assert not re.search(r"Glyph \d+|missing from font|findfont", text), name
-
-
-def search(page, base, query):
-    """Names of the pages that the search finds."""
-    page.goto(f"{base}/search.html?q={query}")
-    page.wait_for_function("[...document.querySelectorAll('#search-results h2')].length && Search._pulse_status < 1")
-    page.wait_for_timeout(150)
-    links = page.eval_on_selector_all("#search-results ul.search li a", "links => links.map(a => a.getAttribute('href'))")
-    return {re.sub(r"[#?].*", "", link) for link in links}
-
-
-def expected(query):
-    """Brute force: every Han pair (or lone character) and every Latin word of the query occurs in the text."""
-    terms = []
-    for run in re.findall(r"[\u4e00-\u9fff]+|[A-Za-z0-9_]+", query):
-        terms += [run[i : i + 2] for i in range(len(run) - 1)] or [run] if re.match(r"[\u4e00-\u9fff]", run) else [run.lower()]
-    return {f"texts/{name}.html" for name, text in TEXTS.items() if all(term in text.lower() for term in terms)}
-
-
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_search_finds_exactly_the_pages_that_hold_every_part_of_the_query(browser, address, small_site, scheme):
-    base = address(small_site) if scheme == "http" else small_site.as_uri()
-    with opened(browser, base) as page:
-        for query in ("BERT模型", "LoRA参数", "模型", "命名实体识别", "词元", "F1", "attention_mask", "Transformer", "词", "龘", "BERT参数"):
-            found = {name for name in search(page, base, query) if name.startswith("texts/")}
-            assert found == expected(query), query
-            assert page.faults == [], query
-
-
-def test_search_in_the_real_site_finds_each_chapter_by_its_title(browser, real_site):
-    base = real_site.as_uri()
-    with opened(browser, base) as page:
-        for name in pages(real_site):
-            if name == "search.html":
-                continue
-            page.goto(f"{base}/{name}")
-            title = re.sub(r"[\d#]", "", page.locator(".bd-article h1").first.inner_text()).strip()
-            assert name in search(page, base, title), title
-            assert page.faults == [], name

@@ -141,11 +141,15 @@ def helper_files(trees: Iterable[ast.AST | None], root: Path, exclude: Iterable[
         root: folder that holds the package `utils`.
         exclude: modules that are neither listed nor followed.
     """
-    excluded, found, queue = set(exclude), {}, []
+    excluded, found, queue, seen = set(exclude), {}, [], set()
     for tree in trees:
         queue.extend(_imported_names(tree, "") if tree is not None else _all_modules(root))
     while queue:
-        for name, file in _files_of(queue.pop(), root):
+        imported = queue.pop()
+        if imported in seen:
+            continue
+        seen.add(imported)
+        for name, file in _files_of(imported, root):
             if name not in found and name not in excluded:
                 found[name] = file
                 status = file.stat()
