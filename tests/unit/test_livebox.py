@@ -21,7 +21,7 @@ from utils.tensor_names import tensor_names
 
 SCRIPTS = ROOT / "chapters" / "_site" / "livebox"
 SENTENCES, LONGEST = 1000, 20  # how many are compared; so many of them are the longest there are, which take several windows
-USUAL = 64  # the others are drawn from those of at most so many characters, to spare the machines of CI
+USUAL = 40  # the others are drawn from those of at most so many characters, to spare the machines of CI
 # What people type: Latin, digits, full width, emoji, unknown and combining characters, spaces, controls, nothing.
 AWKWARD = [
     "", " ", "，", "BERT 模型在ＧＰＵ上跑，花了１２．５％的时间！", "张伟\t和\n李娜", "a\u0301é ñ ß İ ﬁ ㈱ ① ½", "龘靐齉爩",

@@ -80,7 +80,7 @@ def characters(tokenizer) -> dict[str, int]:
     found = {}
     for start in range(0, len(points), 5000):
         chunk = points[start : start + 5000]
-        encoded = tokenizer(chunk, is_split_into_words=True, add_special_tokens=False)
+        encoded = tokenizer(chunk, is_split_into_words=True, add_special_tokens=False, verbose=False)
         words = encoded.word_ids()
         if len(set(words)) < len(words):
             raise CheckpointError("词表把一个字切成几个词元，网页里的输入框只认逐字的词表")

@@ -76,11 +76,11 @@ const Livebox = (() => {
   function dense({ weight, bias }, x, n) {
     const k = weight.columns, m = upTo(weight.rows), w = weight.values;
     const out = new Float32Array(n * m);
-    for (let i = 0; i < n; i += 4) {
-      const x0 = i * k, x1 = x0 + k, x2 = x1 + k, x3 = x2 + k;
-      for (let j = 0; j < m; j += 4) {
-        const w0 = j * k, w1 = w0 + k, w2 = w1 + k, w3 = w2 + k;
-        const b0 = bias[j] || 0, b1 = bias[j + 1] || 0, b2 = bias[j + 2] || 0, b3 = bias[j + 3] || 0;
+    for (let j = 0; j < m; j += 4) {
+      const w0 = j * k, w1 = w0 + k, w2 = w1 + k, w3 = w2 + k;
+      const b0 = bias[j] || 0, b1 = bias[j + 1] || 0, b2 = bias[j + 2] || 0, b3 = bias[j + 3] || 0;
+      for (let i = 0; i < n; i += 4) {
+        const x0 = i * k, x1 = x0 + k, x2 = x1 + k, x3 = x2 + k;
         let s00 = b0, s01 = b1, s02 = b2, s03 = b3, s10 = b0, s11 = b1, s12 = b2, s13 = b3;
         let s20 = b0, s21 = b1, s22 = b2, s23 = b3, s30 = b0, s31 = b1, s32 = b2, s33 = b3;
         for (let l = 0; l < k; l++) {
