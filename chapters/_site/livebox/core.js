@@ -56,7 +56,8 @@ const Livebox = (() => {
         contractNorm: norm(`${at}.output.LayerNorm`),
       };
     });
-    if (settings.config.hidden_act !== "gelu_new") throw new Error(`hidden_act ${settings.config.hidden_act}`);
+    const { hidden_act: activation, hidden_size: width, intermediate_size: inner } = settings.config;
+    if (activation !== "gelu_new" || width % BLOCK || inner % BLOCK) throw new Error(`${activation}, ${width}, ${inner}`);
     const at = "bert.embeddings";
     return {
       ...settings, // config, labels, special, window, facts
