@@ -66,7 +66,7 @@
     const result = element("p", { className: "result", lang: "zh", hidden: true });
     const facts = element("p", { className: "hint", hidden: true });
     const form = element("form", { className: "livebox" }, element("label", { htmlFor: "livebox-text" }, words.label), text,
-      element("p", { className: "hint", id: "livebox-hint" }, words.hint), element("div", { className: "row" }, button, progress),
+      element("p", { className: "hint", id: "livebox-hint" }, words.hint), element("div", { className: "controls" }, button, progress),
       status, result, facts);
     let worker = null, loaded = false, busy = false;
 
