@@ -104,6 +104,7 @@
       };
       worker.onerror = () => {
         worker = null;
+        loaded = false;
         say(words.worker);
       };
     }
