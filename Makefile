@@ -13,7 +13,7 @@ export MALLOC_TOP_PAD_ := 268435456
 PIP_AUDIT := pip-audit==2.9.0
 COLAB_PYTHON := python3
 
-.PHONY: help book test serve run record records new check pretrain museum lock clean setup setup-tests chapter slug doctor \
+.PHONY: help book test serve run record records new check pretrain livebox museum lock clean setup setup-tests chapter slug doctor \
 	pin publishable adopt plan publish colab gpu compat container audit issue
 
 help: ## 列出命令
@@ -48,6 +48,9 @@ doctor: ## 自检：这台机器能不能运行本书，每一行写明怎么办
 
 pretrain: setup ## 重新预训练随书的检查点，可中断后继续
 	@.venv/bin/python -m utils.book.pretrain $(OPTIONS)
+
+livebox: setup ## 重新生成第 13 章网页输入框的模型（int8），可中断后继续
+	@.venv/bin/python -m utils.book.livebox $(OPTIONS)
 
 museum: setup ## 另建旧版环境，运行原文的配方一次（第 14 章）；不属于自动检查
 	@test -x tests/museum/.venv/bin/python || .venv/bin/python -m venv tests/museum/.venv
