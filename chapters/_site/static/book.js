@@ -24,3 +24,18 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   }
 });
+
+// Paper is white: a page printed in the dark would be light letters on nothing. All that is folded is printed, too.
+let before = null;
+addEventListener("beforeprint", () => {
+  const folded = [...document.querySelectorAll(".bd-article details:not([open])")];
+  before = { theme: document.documentElement.dataset.theme, folded };
+  document.documentElement.dataset.theme = "light";
+  for (const details of folded) details.open = true;
+});
+addEventListener("afterprint", () => {
+  if (!before) return;
+  document.documentElement.dataset.theme = before.theme;
+  for (const details of before.folded) details.open = false;
+  before = null;
+});
