@@ -32,13 +32,13 @@ def faults(site: Path, root: Path = profiles.ROOT, copies: Collection[str] = (),
 
     @cache
     def names(page: str) -> set[str]:
-        return set(html.parse(str(site / page)).getroot().xpath("//@id | //a/@name"))
+        return set(_parsed(site / page).xpath("//@id | //a/@name"))
 
     for path in sorted(site.rglob("*.html")):
         page = path.relative_to(site).as_posix()
         if page.startswith("_"):
             continue
-        for link in dict.fromkeys(html.parse(str(path)).getroot().xpath("//a/@href | //img/@src | //link/@href | //script/@src")):
+        for link in dict.fromkeys(_parsed(path).xpath("//a/@href | //img/@src | //link/@href | //script/@src")):
             if OUTSIDE.match(link):
                 lines += [f"{page}: {fault}" for fault in _outside(link, where, site, root, copies)]
                 continue
@@ -50,6 +50,10 @@ def faults(site: Path, root: Path = profiles.ROOT, copies: Collection[str] = (),
             elif target.endswith(".html") and fragment and fragment not in names(target):
                 lines.append(f"{page}: {target} 里没有 #{fragment}")
     return lines
+
+
+def _parsed(path: Path) -> html.HtmlElement:
+    return html.parse(str(path), html.HTMLParser(encoding="utf-8")).getroot()
 
 
 def _outside(link: str, where: address.Address, site: Path, root: Path, copies: Collection[str]) -> list[str]:

@@ -11,6 +11,7 @@ import copy
 import posixpath
 import re
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -24,7 +25,7 @@ from ..figures import font_path
 from . import stage
 
 STYLES = ("_static/styles/pydata-sphinx-theme.css", "_static/pygments.css", "_static/styles/sphinx-book-theme.css",
-          "_static/book.css", "_static/print.css")
+          "_static/mystnb.*.css", "_static/book.css", "_static/print.css")
 DROPPED = ("//script", "//a[contains(@class, 'headerlink')]", "//*[contains(@class, 'tag_setup')]", "//button", "//dialog",
            "//*[contains(@class, 'livebox')]", "//p[contains(@class, 'collapsed')]")
 NUMBER = re.compile(r"第 (\d+) 章|附录 ([A-Z])")
@@ -110,7 +111,7 @@ def assemble(site: Path, prefix: str, title: str, note: str, root: Path = profil
     for page, index in order.items():
         if not (site / page).is_file():
             raise RunError(f"{site} 里没有 {page}：请先运行 make book。")
-        article = html.parse(str(site / page)).getroot().xpath("//article[contains(@class, 'bd-article')]")[0]
+        article = html.parse(str(site / page), html.HTMLParser(encoding="utf-8")).getroot().xpath("//article[contains(@class, 'bd-article')]")[0]
         _clean(article)
         _rename(article, page, order, prefix)
         paper.figures += _number_figures(article)
@@ -118,7 +119,8 @@ def assemble(site: Path, prefix: str, title: str, note: str, root: Path = profil
         listed.append((index, article))
     contents = _contents(listed, root, paper.targets)
     style = STYLE % {"han": font_path().as_uri(), "mono": (Path(matplotlib.get_data_path()) / "fonts" / "ttf").as_uri()}
-    links = "".join(f'<link rel="stylesheet" href="{prefix}{name}">' for name in STYLES if (site / name).is_file())
+    found = [path.relative_to(site).as_posix() for pattern in STYLES for path in sorted(site.glob(pattern))]
+    links = "".join(f'<link rel="stylesheet" href="{prefix}{name}">' for name in found)
     notes = "".join(f"<p>{line}</p>" for line in note.splitlines())
     paper.text = f"""<!doctype html><html lang="zh-CN" data-theme="light" data-mode="light"><head><meta charset="utf-8"><title>{title}</title>
 {links}<style>{style}</style><script>window.MathJax = {{options: {{processHtmlClass: "tex2jax_process|mathjax_process|math|output_area", enableMenu: false}}}}</script>
@@ -129,7 +131,7 @@ def assemble(site: Path, prefix: str, title: str, note: str, root: Path = profil
 
 
 def _inside(element: etree._Element) -> str:
-    return (element.text or "") + "".join(etree.tostring(child, encoding="unicode", method="html") for child in element)
+    return escape(element.text or "", quote=False) + "".join(etree.tostring(child, encoding="unicode", method="html") for child in element)
 
 
 def _clean(article: etree._Element) -> None:

@@ -68,7 +68,7 @@ def _ancestors(node: nodes.Node) -> list[nodes.Element]:
 def set_tags(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Description and OpenGraph of a page."""
     book = app.config.html_title or app.config.project
-    title = re.sub(r"<[^>]+>", "", context.get("title") or "").strip() or book
+    title = re.sub(r"<[^>]+>", "", context.get("title") or "").strip() or ("搜索" if pagename == "search" else book)
     base = app.config.html_baseurl
     words = describe(doctree) or f"{title}：{book}"
     tags = [("name", "description", words), ("property", "og:title", title), ("property", "og:description", words),
@@ -78,7 +78,8 @@ def set_tags(app: Sphinx, pagename: str, templatename: str, context: dict[str, A
         tags += [("property", "og:url", base + pagename + ".html"), ("property", "og:image", base + CARD),
                  ("property", "og:image:alt", book)]
     lines = [f'<meta {kind}="{name}" content="{escape(content)}" />' for kind, name, content in tags]
-    context["metatags"] = context.get("metatags", "") + "\n    " + "\n    ".join(lines)
+    written = re.sub(r'<meta name="viewport"[^>]*>\s*', "", context.get("metatags", ""))  # the layout has one, too
+    context["metatags"] = written + "\n    " + "\n    ".join(lines)
 
 
 def set_links(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

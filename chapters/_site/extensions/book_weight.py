@@ -8,7 +8,6 @@ switched off, yet every page would load the index, in front of its text.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,13 +21,16 @@ VIEWPORT = re.compile(r'[ \t]*<meta name="viewport"[^>]*>\n?')
 COMMENT = re.compile(r"[ \t]*<!--.*?-->\n?", re.S)
 CLASS = re.compile(r"\bfa-([a-z][a-z0-9-]*)")
 STYLES = {"solid", "regular", "brands", "lg"}  # classes that say how, not which
-UNUSED = ("_static/scripts/fontawesome.js", "_static/scripts/fontawesome.js.LICENSE.txt", "_static/vendor/fontawesome",
-          "_static/sphinx-thebe.js", "_static/sphinx-thebe.css", "_static/webpack-macros.html", "_static/sbt-webpack-macros.html")
+UNUSED = ("_static/scripts/fontawesome.js", "_static/scripts/fontawesome.js.LICENSE.txt", "_static/sphinx-thebe.js",
+          "_static/sphinx-thebe.css", "_static/webpack-macros.html", "_static/sbt-webpack-macros.html")
 HEAD = """/* Icons of the pages, from Font Awesome Free (https://fontawesome.com, icons: CC BY 4.0), made by book_weight.py. */
+:is(.fa-solid, .fas) { font-family: inherit; }
 :is(.fa-solid, .fas)::before {
   content: ""; display: inline-block; width: 1em; height: 1em; vertical-align: -.125em;
   background: currentColor; mask: var(--icon) center / contain no-repeat;
 }
+/* The theme's icon of a box, drawn with the font of all icons: 156 kB for the lid of a folded cell. */
+.bd-article details.hide .admonition-title::after { content: none; }
 .fa-lg { font-size: 1.25em; line-height: .05em; vertical-align: -.075em; }
 """
 
@@ -56,7 +58,8 @@ def icon_rules(names: set[str], library: str) -> str:
             raise ExtensionError(f"主题的图标里没有 {name}。")
         width, height, path = found[-1]  # of one name, the solid one comes last
         drawing = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'><path d='{path}'/></svg>"
-        rules.append(f'.fa-{name} {{ --icon: url("data:image/svg+xml,{quote(drawing, safe=" =/:'")}"); }}\n')
+        address = "data:image/svg+xml," + quote(drawing, safe="=/:'")
+        rules.append(f'.fa-{name} {{ --icon: url("{address}"); }}\n')
     return "".join(rules)
 
 
@@ -71,9 +74,9 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     used |= set(CLASS.findall((static / "scripts" / "pydata-sphinx-theme.js").read_text(encoding="utf-8")))
     library = (static / "scripts" / "fontawesome.js").read_text(encoding="utf-8")
     (static / ICONS).write_text(HEAD + icon_rules(used - STYLES, library), encoding="utf-8")
-    for name in (*UNUSED, *(path.relative_to(out).as_posix() for path in static.rglob("*.map"))):
-        path = out / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    spare = [*static.rglob("*.map"), *(static / "vendor").rglob("*.ttf"), *(out / name for name in UNUSED)]
+    for path in spare:
+        path.unlink(missing_ok=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -11,12 +11,15 @@ const LABELS = {
   "Main": "主目录",
   "Page": "本页目录",
   "System Settings": "跟随系统",
-  "Toggle hidden content": "展开或收起",
   "Toggle primary sidebar": "开关目录栏",
   "Toggle secondary sidebar": "开关本页目录",
   "列印成 PDF": "打印成 PDF",
 };
 document.addEventListener("DOMContentLoaded", () => {
+  // A label that says less than the words on a button hides them from a screen reader.
+  for (const element of document.querySelectorAll("summary[aria-label], .search-button-field[aria-label]")) {
+    if (element.textContent.trim()) element.removeAttribute("aria-label");
+  }
   for (const name of ["title", "aria-label", "data-bs-title"]) {
     for (const element of document.querySelectorAll(`[${name}]`)) {
       const label = LABELS[element.getAttribute(name)];
