@@ -72,7 +72,8 @@ FIT = """(async () => {
     if (table.scrollWidth > free) table.style.zoom = free / table.scrollWidth;
   }
   const broken = [...document.images].filter(image => !image.naturalWidth).length;
-  const wide = [...document.querySelectorAll('.bd-article *')].filter(e => e.getBoundingClientRect().right > room + 60);
+  const wide = [...document.querySelectorAll('.bd-article *')]
+    .filter(e => e.getBoundingClientRect().right > room + 8 && !e.closest('mjx-assistive-mml'));
   return { broken, formulas: document.querySelectorAll('mjx-container').length, errors: document.querySelectorAll('mjx-merror').length,
            wide: wide.slice(0, 5).map(e => `${e.tagName}.${e.className}: ${e.textContent.slice(0, 40)}`) };
 })()"""
