@@ -54,7 +54,8 @@ body, .bd-article { display: block; padding: 0; margin: 0; max-width: none; over
 .cover p { text-align: center; }
 .contents ol { list-style: none; padding: 0; margin: 0 0 .8em; } .contents ol ol { padding-left: 1.6em; font-size: 9pt; margin: 0 0 .3em; }
 .contents .part { font-weight: bold; margin: 1em 0 .3em; break-after: avoid; }
-.contents a { display: flex; color: inherit; text-decoration: none; } .contents a::after { content: attr(data-page); margin-left: auto; padding-left: 1em; }
+.contents a { display: flex; color: inherit; text-decoration: none; } .contents a::after { content: attr(data-page); flex: none;
+  margin-left: auto; padding-left: 1em; min-width: 3.5em; text-align: right; }
 """
 # Formulas and tables that are wider than the paper shrink until they fit; returns how many could not.
 FIT = """(async () => {
@@ -186,7 +187,7 @@ def _number_figures(article: etree._Element) -> int:
 
 
 def _contents(listed: list[tuple[int, etree._Element]], root: Path, targets: list[str]) -> str:
-    """The contents list: parts, pages, sections; `data-page` is filled in when the pages are known."""
+    """The contents list: parts, pages, sections; `data-page` is filled in when the pages are known; until then it keeps their place."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     parts = [""] + [part["caption"] for part in toc.get("parts") or [] for _ in part["chapters"]]
     lines, last = [], ""
@@ -197,8 +198,8 @@ def _contents(listed: list[tuple[int, etree._Element]], root: Path, targets: lis
         entries = [(f"p{index}", _title(article, "h1"))]
         sections = [(one.getparent().get("id") or "", _heading(one)) for one in article.xpath(".//section/section/h2")]
         targets += [entries[0][0], *(target for target, _ in sections if target)]
-        inner = "".join(f'<li><a href="#{target}">{name}</a></li>' for target, name in sections if target)
-        lines.append(f'<ol><li><a href="#{entries[0][0]}">{entries[0][1]}</a><ol>{inner}</ol></li></ol>')
+        inner = "".join(f'<li><a href="#{target}" data-page="000">{name}</a></li>' for target, name in sections if target)
+        lines.append(f'<ol><li><a href="#{entries[0][0]}" data-page="000">{entries[0][1]}</a><ol>{inner}</ol></li></ol>')
     return "".join(lines)
 
 

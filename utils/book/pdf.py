@@ -17,6 +17,7 @@ from . import address, paper
 from .browser import Browser
 
 BUILD = profiles.ROOT / "_build"
+ROUNDS = 4  # the first print has no numbers, the second has them; a further one if they moved something
 WIDTH = 665  # CSS pixels: A4 less its margins, 176 mm
 OPTIONS = {"preferCSSPageSize": True, "printBackground": True, "generateDocumentOutline": True, "generateTaggedPDF": True}
 OBJECT = re.compile(rb"(?m)^(\d+) 0 obj\s(.*?)\sendobj", re.S)
@@ -48,14 +49,17 @@ def write(path: Path, site: Path = BUILD / "html", root: Path = profiles.ROOT) -
         drawn = browser.evaluate(paper.FIT)
         if drawn["broken"] or drawn["errors"] or drawn["wide"]:
             raise RunError(f"有的内容印不出来：图 {drawn['broken']} 幅，公式 {drawn['errors']} 个，超出纸面 {drawn['wide']}")
-        numbers = page_numbers(browser.print(**OPTIONS))
-        lost = [target for target in book.targets if target not in numbers]
-        if lost:
-            raise RunError(f"目录里有 {len(lost)} 项找不到页码，例如 {lost[0]}")
-        browser.evaluate(_fill(numbers))
-        printed = browser.print(**OPTIONS)
-        if page_numbers(printed) != numbers:
+        numbers: dict[str, int] = {}
+        for _ in range(ROUNDS):
+            printed = browser.print(**OPTIONS)
+            before, numbers = numbers, page_numbers(printed)
+            if numbers == before:
+                break
+            browser.evaluate(_fill(numbers))
+        else:
             raise RunError("填上页码以后，页码又变了：请检查目录的样式。")
+        if lost := [target for target in book.targets if target not in numbers]:
+            raise RunError(f"目录里有 {len(lost)} 项找不到页码，例如 {lost[0]}")
     write_atomically(path, printed)
     shutil.rmtree(folder)
     return len(_pages(printed)), book.figures
