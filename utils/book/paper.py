@@ -44,7 +44,7 @@ body, .bd-article { display: block; padding: 0; margin: 0; max-width: none; over
 .bd-article h1 { font-size: 20pt; margin-top: 0; }
 .bd-article h2 { font-size: 15pt; } .bd-article h3 { font-size: 12.5pt; }
 .bd-article div.highlight pre, .bd-article pre { font-size: 8.2pt; line-height: 1.45; }
-.bd-article table { font-size: 9pt; }
+.bd-article table { font-size: 9pt; } .bd-article :is(th, td) p { margin: 0; }
 .bd-article figure { margin: .8em 0; text-align: center; }
 .bd-article figure img { max-width: 100%%; max-height: 225mm; filter: none; }
 .bd-article figcaption { font-size: 8.8pt; line-height: 1.5; color: #333; text-align: left; }
