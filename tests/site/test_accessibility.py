@@ -39,7 +39,7 @@ def findings(page, axe):
     page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     page.wait_for_timeout(400)  # the theme makes scrolling boxes focusable 300 ms after a change
     page.evaluate(axe)
-    options = "{resultTypes: ['violations'], elementRef: false}"
+    options = "{resultTypes: ['violations'], preload: false}"
     found = page.evaluate(f"axe.run(document, {options}).then(r => r.violations.map(v => [v.id, v.nodes.map(n => [n.target.join(' '), n.failureSummary])]))")
     lines = []
     for rule, places in found:
