@@ -13,7 +13,7 @@ export MALLOC_TOP_PAD_ := 268435456
 PIP_AUDIT := pip-audit==2.9.0
 COLAB_PYTHON := python3
 
-.PHONY: help book test serve run record records new check pretrain livebox museum lock clean setup setup-tests chapter slug doctor \
+.PHONY: help book test serve pdf zip run record records new check pretrain livebox museum lock clean setup setup-tests chapter slug doctor \
 	pin publishable adopt plan publish colab gpu compat container audit issue
 
 help: ## 列出命令
@@ -27,6 +27,12 @@ test: setup-tests ## 全部测试
 
 serve: setup ## 在本机看建好的网站，可加 PORT=8001
 	@$(BOOK) serve $(PORT)
+
+pdf: setup ## 把建好的网站印成 _build/book.pdf（要有 Chromium 或 Chrome）
+	@$(BOOK) pdf
+
+zip: setup ## 把建好的网站打成 _build/book.zip，解开就能离线阅读
+	@$(BOOK) zip
 
 run: chapter setup ## 执行一章：make run CHAPTER=13
 	@$(BOOK) run $(CHAPTER) $(OPTIONS)

@@ -38,6 +38,7 @@ OPTIONAL = {"google", "torch"}
 BROUGHT_BY = {
     "cycler": "matplotlib",
     "docutils": "jupyter-book",
+    "lxml": "sacrebleu",
     "markdown-it-py": "jupyter-book",
     "mdit-py-plugins": "jupyter-book",
     "myst-nb": "jupyter-book",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import profiles
 from ..errors import BookError
-from .publishing import adopt, colab, pin, plan, publish, publishable
+from .publishing import adopt, colab, pdf, pin, plan, publish, publishable, zip_site
 
 
 def run(options: argparse.Namespace) -> int:
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="命令")
 
     def command(function, summary: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(function.__name__, help=summary, description=summary)
+        sub = commands.add_parser(function.__name__.replace("zip_site", "zip"), help=summary, description=summary)
         sub.set_defaults(function=function)
         return sub
 
@@ -156,6 +156,8 @@ def parser() -> argparse.ArgumentParser:
     publishing = command(publish, "由别的机器执行的结果生成网站和清单")
     publishing.add_argument("folder", metavar="FOLDER", help="放着各章执行结果的文件夹")
     publishing.add_argument("--profile", default="full")
+    command(pdf, "把建好的网站印成一本 PDF（要有 Chromium）")
+    command(zip_site, "把建好的网站打成一个离线的 zip")
     command(clean, "删除所有生成的文件").add_argument("--all", action="store_true", help="连同未完成的记录和预训练")
     return whole
 

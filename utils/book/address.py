@@ -38,6 +38,10 @@ class Address:
         owner, _, name = self.repository.partition("/")
         return f"https://{owner.lower()}.github.io/{name}/" if self.repository else ""
 
+    def source(self, path: str) -> str:
+        """Address of a page's source file on the default branch, or ""; `path` is below `chapters/`, with suffix."""
+        return f"{self.url}/blob/HEAD/chapters/{path}" if self.repository else ""
+
     def colab(self, page: str) -> str:
         """Address of a page's copy in Colab, or ""; `page` is its path below `chapters/` without suffix."""
         return f"{COLAB}/github/{self.repository}/blob/{BRANCH}/{page}.ipynb" if self.repository else ""
@@ -84,8 +88,9 @@ def adopt(repository: str, gpu_runner: str, root: Path = profiles.ROOT) -> list[
 
 
 def _settings(text: str, address: Address) -> str:
-    """`_config.yml` with the address of repository and Colab; the theme shows no button for an empty one."""
+    """`_config.yml` with the addresses of site, repository and Colab; the theme shows no button for an empty one."""
     colab = COLAB if address.repository else ""
+    text = re.sub(r'(?m)^(html:\n(?:  .*\n)*?  baseurl: )"[^"]*"', rf'\g<1>"{address.site}"', text)
     text = re.sub(r'(?m)^(repository:\n(?:  .*\n)*?  url: )"[^"]*"', rf'\g<1>"{address.url}"', text)
     return re.sub(r'(?m)^(launch_buttons:\n(?:  .*\n)*?  colab_url: )"[^"]*"', rf'\g<1>"{colab}"', text)
 

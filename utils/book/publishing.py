@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import profiles
+from ..errors import RunError
 
 
 def pin(options: argparse.Namespace) -> int:
@@ -53,14 +54,38 @@ def plan(options: argparse.Namespace) -> int:
     return 0
 
 
+def pdf(options: argparse.Namespace) -> int:
+    """Print the built site as one PDF."""
+    from . import pdf as printing
+
+    path = profiles.ROOT / "_build" / "book.pdf"
+    pages, figures = printing.write(path)
+    print(f"{pages} 页，{figures} 幅图：{path}")
+    return 0
+
+
+def zip_site(options: argparse.Namespace) -> int:
+    """Pack the built site so that it can be read from a folder."""
+    from . import offline
+
+    path = offline.write(profiles.ROOT / "_build" / "book.zip")
+    print(f"{path.stat().st_size / 1e6:.1f} MB：{path}")
+    return 0
+
+
 def publish(options: argparse.Namespace) -> int:
-    """Build the site from results that other machines have made, with a manifest."""
+    """Build the site from results that other machines have made, with a manifest, a zip and a PDF; check its links."""
     from . import build as site
-    from . import publication, report
+    from . import links, offline, publication, report
+    from . import pdf as printing
 
     results = publication.gather(Path(options.folder), options.profile)
     print(report.summary(results), flush=True)
     page = site.build(results)
     publication.write_manifest(results, page.parent)
+    offline.write(page.parent / "book.zip", page.parent)
+    printing.write(page.parent / "book.pdf", page.parent)
+    if faults := links.faults(page.parent, profiles.ROOT, {result.chapter for result in results}):
+        raise RunError(f"网站里有 {len(faults)} 个链接没有去处：{'；'.join(faults[:10])}")
     print(page)
     return 0 if report.succeeded(results) else 1

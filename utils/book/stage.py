@@ -119,7 +119,7 @@ def prepare(
     (folder / DATES).write_text(json.dumps(dates, indent=1), encoding="utf-8")
     for name in ("_config.yml", "_toc.yml", "chapters/references.bib"):
         shutil.copyfile(root / name, folder / Path(name).name)
-    for name in ("static", "extensions", "livebox"):
+    for name in ("static", "extensions", "templates", "livebox"):
         shutil.copytree(root / "chapters" / "_site" / name, folder / f"_{name}", ignore=shutil.ignore_patterns("__pycache__"))
     if (model := root / "utils" / "assets" / "livebox" / "model.safetensors").is_file():
         shutil.copyfile(model, folder / "_livebox" / model.name)

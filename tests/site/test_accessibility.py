@@ -1,0 +1,131 @@
+"""axe-core on the pages, light and dark, everything unfolded; and the keyboard. What is the theme's own is named here."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+from .conftest import SmallBook
+from .test_browser import opened, pages, settle
+
+VERSION = "4.14.1"  # of the npm package axe-core
+DESK = {"width": 1280, "height": 900}
+# For every run, one page of each kind in the light and two in the dark; all pages in both with `-m soak`.
+CHOSEN = {"light": ("index.html", "3-code/13-ner.html", "appendix/A-glossary.html", "search.html?q=模型"),
+          "dark": ("index.html", "3-code/13-ner.html")}
+# Rule -> (selector that must match, why the book cannot mend it).
+THEMES_OWN: dict[str, tuple[str, str]] = {}
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Text of axe-core from npm, installed outside the repository."""
+    if not shutil.which("npm"):
+        pytest.skip("axe-core needs npm: install it (.ci/run does)")
+    home = pathlib.Path(tempfile.gettempdir()) / f"book-axe-core-{VERSION}"
+    script = home / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.is_file():
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix", str(home), f"axe-core@{VERSION}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"npm could not install axe-core@{VERSION}: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    return script.read_text(encoding="utf-8")
+
+
+def findings(page, axe):
+    """Lines "rule: selector" of what axe finds and the theme is not known for."""
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    page.wait_for_timeout(400)  # the theme makes scrolling boxes focusable 300 ms after a change
+    page.evaluate(axe)
+    options = "{resultTypes: ['violations'], preload: false}"
+    found = page.evaluate(f"axe.run(document, {options}).then(r => r.violations.map(v => [v.id, v.nodes.map(n => [n.target.join(' '), n.failureSummary])]))")
+    lines = []
+    for rule, places in found:
+        known = THEMES_OWN.get(rule)
+        lines += [f"{rule}: {target}: {summary}" for target, summary in places if not (known and re.search(known[0], target))]
+    return lines
+
+
+def check(browser, axe, base, names, mode):
+    with opened(browser, base, color_scheme=mode) as page:
+        page.set_viewport_size(DESK)
+        for name in names:
+            page.goto(f"{base}/{name}")
+            settle(page)
+            assert page.evaluate("document.documentElement.dataset.theme") == mode
+            assert findings(page, axe) == [], name
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_axe_finds_nothing_new_on_one_page_of_each_kind(browser, axe, real_site, mode):
+    check(browser, axe, real_site.as_uri(), CHOSEN[mode], mode)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_axe_finds_nothing_new_on_any_page(browser, axe, real_site, mode):
+    check(browser, axe, real_site.as_uri(), pages(real_site), mode)
+
+
+def test_axe_would_find_a_picture_without_text_and_faint_letters(browser, axe, small_site):
+    with opened(browser, small_site.as_uri()) as page:
+        page.goto(f"{small_site.as_uri()}/texts/both.html")
+        page.evaluate("""document.querySelector('.bd-article').insertAdjacentHTML('beforeend',
+            '<img src="../_static/favicon.svg"><p style="color:#bbb;background:#fff">淡得看不清的一行字</p>')""")
+        rules = {line.split(":")[0] for line in findings(page, axe)}
+        assert {"image-alt", "color-contrast"} <= rules
+
+
+def test_a_page_can_be_read_with_the_keyboard_alone(browser, small_site):
+    with opened(browser, small_site.as_uri()) as page:
+        page.set_viewport_size(DESK)
+        page.goto(f"{small_site.as_uri()}/{SmallBook.page}.html")
+        settle(page)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('#pst-skip-link') !== null"), "the first stop skips the menus"
+        page.wait_for_timeout(500)  # it slides in
+        box = page.locator("#pst-skip-link a").bounding_box()
+        assert box and box["y"] >= 0 and box["height"] > 10, "and is seen"
+        page.keyboard.press("Enter")
+        assert page.url.endswith("#main-content")
+        stops = set()
+        for _ in range(120):
+            page.keyboard.press("Tab")
+            stops.add(page.evaluate("""(() => { const e = document.activeElement; const s = getComputedStyle(e);
+                return [e.tagName, s.outlineStyle !== 'none' || s.boxShadow !== 'none'].join(' '); })()"""))
+            if page.evaluate("document.activeElement.tagName === 'SUMMARY'"):
+                break
+        assert page.evaluate("document.activeElement.tagName === 'SUMMARY'")
+        assert not [stop for stop in stops if stop.endswith("false")], "focus is seen at every stop"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.parentElement.open")
+        page.keyboard.press("Control+k")
+        assert page.evaluate("document.querySelector('#pst-search-dialog').open")
+        page.keyboard.press("Escape")
+        assert not page.evaluate("document.querySelector('#pst-search-dialog').open")
+
+
+def test_every_icon_is_drawn_without_the_themes_script(browser, small_site):
+    with opened(browser, small_site.as_uri()) as page:
+        page.set_viewport_size(DESK)
+        page.goto(f"{small_site.as_uri()}/{SmallBook.page}.html")
+        settle(page)
+        masks = page.evaluate("""[...document.querySelectorAll('i, span')].filter(e => /\\bfa-/.test(e.className))
+            .map(e => [e.className, getComputedStyle(e, '::before').maskImage])""")
+        assert len(masks) > 5 and not [name for name, mask in masks if not mask.startswith('url("data:image/svg+xml')]
+
+
+def test_paper_is_light_and_unfolded_and_the_screen_is_as_before_afterwards(browser, small_site):
+    with opened(browser, small_site.as_uri(), color_scheme="dark") as page:
+        page.goto(f"{small_site.as_uri()}/{SmallBook.page}.html")
+        settle(page)
+        state = "[document.documentElement.dataset.theme, document.querySelectorAll('.bd-article details:not([open])').length]"
+        theme, folded = page.evaluate(state)
+        assert theme == "dark" and folded > 1
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(state) == ["light", 0]
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate(state) == ["dark", folded]
