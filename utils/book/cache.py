@@ -6,6 +6,7 @@ written beside its place, flushed to disk and renamed, so that a kill at any mom
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -78,11 +79,13 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            record.unlink(missing_ok=True)
-            executed.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                record.unlink(missing_ok=True)
+                executed.unlink(missing_ok=True)
             return None
         result.status = "cached"
-        os.utime(record)  # the most recently used entries are the ones kept
+        with contextlib.suppress(OSError):  # a folder that can only be read is good enough
+            os.utime(record)  # the most recently used entries are the ones kept
         return result
 
     def save(self, chapter: Chapter, key: str, result: ChapterResult, executed: bytes) -> ChapterResult:

@@ -18,6 +18,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from ..records import RESULT_MIME
+from . import obstacles
 from .chapters import Chapter
 from .kernels import Launch, Zygote
 
@@ -42,12 +43,15 @@ class Executor:
     Args:
         zygote: what to fork kernels from; None starts ordinary ones.
         environment: of every kernel.
+
+    Attributes:
+        stopped: whether `kill_all` was called; nothing starts any more.
     """
 
     def __init__(self, zygote: Zygote | None, environment: dict[str, str]) -> None:
         self._zygote, self._environment = zygote, environment
         self._running: set[Launch] = set()
-        self._stopped = False
+        self.stopped = False
 
     def execute(
         self,
@@ -87,7 +91,7 @@ class Executor:
         error: str | None = None
         started = time.monotonic()
         self._running.add(launch)
-        if self._stopped:
+        if self.stopped:
             launch.kill()
         try:
             with log.open("a", encoding="utf-8") as written:
@@ -121,7 +125,7 @@ class Executor:
 
     def kill_all(self) -> None:
         """Kill the kernels of all executions under way; none starts any more."""
-        self._stopped = True
+        self.stopped = True
         for launch in list(self._running):
             launch.kill()
 
@@ -189,7 +193,8 @@ def _describe(exception: Exception, chapter: Chapter, side: Path, log: TextIO) -
         return f"{_place(chapter, side)}：{exception.ename}: {message[:500]}"
     if isinstance(exception, DeadKernelError):
         return f"{_place(chapter, side)}：内核意外退出（常见原因是内存不足）"
-    return f"{_place(chapter, side)}：{type(exception).__name__}: {' '.join(str(exception).split())[:500]}"
+    reason = obstacles.explain(exception) or f"{type(exception).__name__}: {' '.join(str(exception).split())[:500]}"
+    return f"{_place(chapter, side)}：{reason}"
 
 
 def _unexecuted(chapter: Chapter, side: Path) -> str | None:
