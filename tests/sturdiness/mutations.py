@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from hypothesis import strategies as st
 
 # Small numbers, and numbers that no memory could hold: what lies between would only make the tests slow.
-numbers = (st.integers(-3, 70) | st.sampled_from([2**31, 2**63, -(2**31), 10**30])
+numbers = (st.integers(-3, 70) | st.sampled_from([2**31, 2**63, -(2**31), 10**30, math.nan, math.inf, 0.5])
            | st.floats(allow_nan=True, allow_infinity=True))
 values = st.recursive(
     st.none() | st.booleans() | numbers | st.text(max_size=8),
