@@ -57,8 +57,9 @@ museum: setup ## 另建旧版环境，运行原文的配方一次（第 14 章�
 	@tests/museum/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/museum/requirements.txt
 	@tests/museum/.venv/bin/python tests/museum/museum.py $(OPTIONS)
 
-bench: setup ## 另建带 torch 的环境，量速度：make bench，或 OPTIONS="ner_training.py --help"；每个比值出自同一次运行
+bench: setup-tests ## 量速度：训练、预测、建书（另建书的环境加 torch）；OPTIONS="ner_training --help"
 	@test -x tests/benchmarks/.venv/bin/python || .venv/bin/python -m venv tests/benchmarks/.venv
+	@tests/benchmarks/.venv/bin/python tests/benchmarks/environment.py .venv/bin/python
 	@tests/benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
 	@tests/benchmarks/.venv/bin/python -m tests.benchmarks $(OPTIONS)
 

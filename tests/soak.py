@@ -9,21 +9,25 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 SOAK = bool(os.environ.get("BOOK_SOAK"))
 scaled = pytest.mark.scaled
 PART = 10  # continuous integration runs one part in so many, unless a test says otherwise
 
 
-def rounds(full: int, part: int | None = None) -> int:
-    """`full` under `make soak`, else `part` (default: a tenth)."""
-    return full if SOAK else part or max(1, full // PART)
+def rounds(full, part=None):
+    """`full` under `make soak`, else `part` (default: a tenth of the number `full`)."""
+    return full if SOAK else max(1, full // PART) if part is None else part
 
 
 def cases(part: int, full: int = 10_000) -> settings:
-    """Settings of a property-based test: `full` examples under `make soak`, else `part`, the same ones every time."""
+    """Settings of a property-based test: `full` examples under `make soak`, else `part`, the same ones every time.
+
+    Only `make soak` looks for the smallest failing example, which can take minutes.
+    """
+    phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if SOAK else [])]
     return settings(
-        max_examples=rounds(full, part), deadline=None, derandomize=not SOAK, database=None,
+        max_examples=rounds(full, part), deadline=None, derandomize=not SOAK, database=None, phases=phases,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ from .chapters import Chapter
 from .kernels import Launch, Zygote
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say is in the result and in the log
+LONGEST_FOLDER = 70  # bytes
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -77,7 +79,7 @@ class Executor:
         for file in (side, log):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.unlink(missing_ok=True)
-        sockets = Path(tempfile.mkdtemp(prefix="book-"))
+        sockets = Path(tempfile.mkdtemp(prefix="book-", dir=short_folder()))
         environment = {**self._environment, **(extra_environment or {})}
         launch = Launch(self._zygote, sockets, log, chapter.path.parent, environment)
         timed_out = threading.Event()
@@ -128,6 +130,12 @@ class Executor:
         self.stopped = True
         for launch in list(self._running):
             launch.kill()
+
+
+def short_folder() -> str | None:
+    """Where sockets go: the path of one has at most 107 bytes, so not below a long TMPDIR. None: wherever `tempfile` says."""
+    too_long = len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER
+    return "/tmp" if too_long and os.access("/tmp", os.W_OK) else None
 
 
 class _Tee:

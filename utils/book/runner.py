@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ def executor(root: Path, say: Callable[[str], None]) -> Iterator[Any]:
     """What executes notebooks (`execution.Executor`); leaving it ends every kernel."""
     from . import kernels  # here and below: these imports take a second, which a run from the cache need not spend
 
+    warnings.filterwarnings("ignore", "IPython (parent|dir)", UserWarning)  # no home: kernels have a folder of their own
     environment = kernels.environment(root / "_build" / "ipython")
     with contextlib.ExitStack() as stack:
         zygote = stack.enter_context(kernels.Zygote(environment)) if kernels.CAN_FORK else None
