@@ -22,7 +22,8 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bert"
 
 # --- CoNLL -------------------------------------------------------------------------------------------------------------
 
-cell = st.sampled_from(["甲", "O", "B-A", "I-A", "E-A", "S-A", "M-A", "L-A", "U-B", "B-", "#", "# id 1", "-DOCSTART-", "\u3000", "B-A-", "x"])
+cell = st.sampled_from(["甲", "O", "B-A", "I-A", "E-A", "S-A", "M-A", "L-A", "U-B", "B-", "#", "# id 1", "-DOCSTART-", "\u3000",
+                        "B-A-", "x"])
 row = st.lists(cell | st.text(max_size=4), max_size=4).flatmap(
     lambda cells: st.sampled_from(["\t", " ", "  ", " \t"]).map(lambda separator: separator.join(cells)))
 plain = st.lists(st.sampled_from(["甲 O", "乙 B-A", "丙 I-A", "", "丁\tB-B", "戊 n O"]), max_size=12)
