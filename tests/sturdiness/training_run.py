@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import select
 import shutil
@@ -76,17 +77,20 @@ def train(folder: Path, options: argparse.Namespace, say) -> dict:
             "losses": history.losses, "evaluations": history.evaluations, "best_step": history.best_step}
 
 
-def forked(folder: Path, options: argparse.Namespace, kill_after: float | None = None, room: int | None = None) -> dict:
+def forked(folder: Path, options: argparse.Namespace, kill_after: float | None = None, early: bool = False,
+           room: int | None = None) -> dict:
     """Train in a fork.
 
     Args:
         folder: where the state lies.
         options: size of the training.
-        kill_after: kill -9 so many seconds after the training proper has begun.
+        kill_after: kill -9 so many seconds after this run has saved for the first time,
+        early: or after its model was made, before the step is compiled.
         room: most bytes that a file may have (what is larger fails as on a full disk).
 
     Returns:
-        result (None if it did not end well), saved (the steps whose saving was reported), seconds (of the training), error.
+        result (None if it did not end well), saved (the steps whose saving was reported), seconds (from the first save to
+        the end), early_seconds (from the making of the model to the first save), error, killed.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -105,8 +109,9 @@ def forked(folder: Path, options: argparse.Namespace, kill_after: float | None =
         finally:
             os._exit(0)
     os.close(writing)
-    buffer, began, done = b"", None, False
+    buffer, ready, first_save, done = b"", None, None, False
     while not done:
+        began = ready if early else first_save
         left = None if kill_after is None or began is None else began + kill_after - time.monotonic()
         if left is not None and left <= 0 or not select.select([reading], [], [], left)[0]:
             os.kill(child, signal.SIGKILL)
@@ -114,14 +119,18 @@ def forked(folder: Path, options: argparse.Namespace, kill_after: float | None =
             continue
         part = os.read(reading, 1 << 16)
         done, buffer = not part, buffer + part
-        if began is None and b'"ready"' in buffer:
-            began = time.monotonic()
+        if ready is None and b'"ready"\n' in buffer:
+            ready = time.monotonic()
+        if first_save is None and re.search(rb"^\d+\n", buffer, re.MULTILINE):
+            first_save = time.monotonic()
+    end = time.monotonic()
     os.close(reading)
     killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     lines = [json.loads(line) for line in buffer.split(b"\n") if line]
     ends = {name: value for line in lines if isinstance(line, dict) for name, value in line.items()}
     return {"result": None if killed else ends.get("result"), "saved": [line for line in lines if isinstance(line, int)],
-            "seconds": time.monotonic() - began if began else 0.0, "error": ends.get("error"), "killed": killed}
+            "seconds": end - first_save if first_save else 0.0, "error": ends.get("error"), "killed": killed,
+            "early_seconds": first_save - ready if first_save else 0.0}
 
 
 def saved_step(folder: Path) -> int:
@@ -157,13 +166,14 @@ def main() -> None:
     tell(kind="whole", **whole)
     if options.mode == "whole":
         return
-    chance, hits, seconds = random.Random(options.seed), 0, whole["seconds"]
+    chance, hits, seconds = random.Random(options.seed), 0, {False: whole["seconds"], True: whole["early_seconds"]}
     folder = options.folder / "killed"
     for _ in range(4 * options.count):
         if hits == options.count:
             break
         folder.mkdir(exist_ok=True)
-        run = forked(folder, options, kill_after=chance.uniform(0, 0.9 * seconds))
+        early = chance.random() < 0.2
+        run = forked(folder, options, kill_after=chance.uniform(0, 0.9 * seconds[early]), early=early)
         hits += run["killed"]
         tell(kind="killed" if run["killed"] else "finished", on_disk=saved_step(folder), **run)
         if not run["killed"]:
@@ -173,7 +183,7 @@ def main() -> None:
     # No room for the next state: the file may be no longer than half of it.
     folder = options.folder / "full"
     folder.mkdir()
-    first = forked(folder, options, kill_after=0.5 * seconds)
+    first = forked(folder, options, kill_after=0.3 * seconds[False])
     before = saved_step(folder)
     starved = forked(folder, options, room=(options.folder / "state.npz").stat().st_size // 2)
     left = sorted(path.name for path in folder.iterdir())
