@@ -23,7 +23,6 @@ SIZES = {"4x256": None, "6x384": {"num_hidden_layers": 6, "hidden_size": 384, "n
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error",
                "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34), "MALLOC_TOP_PAD_": str(2**28),
                "OMP_NUM_THREADS": str(THREADS), "PYTHONHASHSEED": "0", "BOOK_QUIET": "1"}
-os.environ.update(ENVIRONMENT)
 
 
 def ner_data(sentences: int, seed: int = 0) -> dict:

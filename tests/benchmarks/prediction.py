@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import tempfile
 import time
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    os.environ.update(common.ENVIRONMENT)
     if options.contender:
         print(json.dumps(run_contender(options.contender, **options.options)))
         return
