@@ -362,8 +362,9 @@ def test_a_swap_under_load_loses_nothing_and_every_result_names_its_model():
     service = Service(model("v1"), "v1", Limits(batch=4))
     with Server(service) as server, ThreadPoolExecutor(1) as pool:
         sending = pool.submit(post_all, server, [{"texts": [f"{i}", "乙"]} for i in range(120)], 12)
-        for version in ("v2", "v1", "v2"):
-            time.sleep(0.06)
+        for version, accepted in (("v2", 60), ("v1", 120), ("v2", 180)):  # of 240 texts, at most 24 at once
+            while service.counters.texts < accepted and not sending.done():
+                time.sleep(0.001)
             service.use(model(version), version)
         answers = sending.result()
         last = httpx.post(server.url + "/predict", json={"texts": ["末"]}, trust_env=False).json()["results"][0]
