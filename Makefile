@@ -13,7 +13,7 @@ export MALLOC_TOP_PAD_ := 268435456
 PIP_AUDIT := pip-audit==2.9.0
 COLAB_PYTHON := python3
 
-.PHONY: help book test serve pdf zip run record records new check pretrain livebox museum lock clean setup setup-tests chapter slug doctor \
+.PHONY: help book test soak bench serve pdf zip run record records new check pretrain livebox museum lock clean setup setup-tests chapter slug doctor \
 	pin publishable adopt plan publish colab gpu compat container audit issue
 
 help: ## 列出命令
@@ -24,6 +24,9 @@ book: setup ## 执行全部章节（档位 mini），建成 _build/html
 
 test: setup-tests ## 全部测试
 	@.venv/bin/python -m pytest $(OPTIONS)
+
+soak: setup-tests ## 耐久测试，全部做完（反复强杀、磁盘满、坏输入各一万例），要一两个小时
+	@BOOK_SOAK=1 .venv/bin/python -m pytest -m "soak or scaled" $(OPTIONS)
 
 serve: setup ## 在本机看建好的网站，可加 PORT=8001
 	@$(BOOK) serve $(PORT)
@@ -62,6 +65,12 @@ museum: setup ## 另建旧版环境，运行原文的配方一次（第 14 章�
 	@test -x tests/museum/.venv/bin/python || .venv/bin/python -m venv tests/museum/.venv
 	@tests/museum/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/museum/requirements.txt
 	@tests/museum/.venv/bin/python tests/museum/museum.py $(OPTIONS)
+
+bench: setup-tests ## 量速度：训练、预测、建书（另建书的环境加 torch）；OPTIONS="ner_training --help"
+	@test -x tests/benchmarks/.venv/bin/python || .venv/bin/python -m venv tests/benchmarks/.venv
+	@tests/benchmarks/.venv/bin/python tests/benchmarks/environment.py .venv/bin/python
+	@tests/benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
+	@tests/benchmarks/.venv/bin/python -m tests.benchmarks $(OPTIONS)
 
 pin: setup ## 向模型库查明档位 full 所用模型与数据的提交（可设 HF_ENDPOINT）
 	@$(BOOK) pin $(OPTIONS)

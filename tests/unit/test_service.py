@@ -13,9 +13,10 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.soak import cases, scaled
 from utils.errors import ConfigError, RunError
 from utils.service import Limits, Refusal, Server, Service
 from utils.service.counters import BATCH_BOUNDS, Counters, percentile
@@ -204,7 +205,8 @@ bodies = json_values | st.fixed_dictionaries({"texts": st.lists(json_values, max
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@scaled
+@cases(150)
 @given(bodies, st.booleans())
 def test_no_json_body_makes_the_server_fail(http, body, escape):
     try:
@@ -219,7 +221,8 @@ def test_no_json_body_makes_the_server_fail(http, body, escape):
         assert answer.json()["error"]
 
 
-@settings(max_examples=300, deadline=None)
+@scaled
+@cases(300)
 @given(st.binary(max_size=200) | bodies.map(lambda body: json.dumps(body).encode()))
 def test_parsing_gives_the_texts_or_a_refusal_and_nothing_else(body):
     try:
@@ -229,6 +232,32 @@ def test_parsing_gives_the_texts_or_a_refusal_and_nothing_else(body):
     else:
         assert json.loads(body) == {"texts": texts} and 1 <= len(texts) <= 4
         assert all(isinstance(text, str) and text.strip() and len(text) <= 50 for text in texts)
+
+
+heads = st.tuples(
+    st.sampled_from([b"POST /predict HTTP/1.1", b"GET /health HTTP/1.1", b"GET /metrics HTTP/1.0", b"PUT / HTTP/9.9"]),
+    st.lists(st.sampled_from([b"host: x", b"content-type: application/json", b"content-length: 4", b"content-length: -1",
+                              b"transfer-encoding: chunked", b"expect: 100-continue", b"connection: close", b"upgrade: h2c"])
+             | st.binary(max_size=12), max_size=5),
+    st.sampled_from([b"\r\n", b"\n", b""]), st.binary(max_size=30) | st.just(b'{"texts": ["x"]}'),
+).map(lambda made: b"\r\n".join([made[0], *made[1]]) + b"\r\n" + made[2] + made[3])
+
+
+@scaled
+@cases(80)
+@given(heads | st.binary(max_size=60))
+def test_no_bytes_on_the_wire_make_the_server_fail_or_hang(server, data):
+    with socket.create_connection(server.url.removeprefix("http://").split(":"), timeout=5) as connection:
+        received = b""
+        try:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            while chunk := connection.recv(65536):
+                received += chunk
+        except ConnectionError:  # closed while there was more to read
+            pass
+    for status in re.findall(rb"HTTP/1\.1 (\d\d\d)", received):
+        assert int(status) < 500, received
 
 
 def test_limits_that_make_no_sense_are_refused():
@@ -333,8 +362,9 @@ def test_a_swap_under_load_loses_nothing_and_every_result_names_its_model():
     service = Service(model("v1"), "v1", Limits(batch=4))
     with Server(service) as server, ThreadPoolExecutor(1) as pool:
         sending = pool.submit(post_all, server, [{"texts": [f"{i}", "乙"]} for i in range(120)], 12)
-        for version in ("v2", "v1", "v2"):
-            time.sleep(0.06)
+        for version, accepted in (("v2", 60), ("v1", 120), ("v2", 180)):  # of 240 texts, at most 24 at once
+            while service.counters.texts < accepted and not sending.done():
+                time.sleep(0.001)
             service.use(model(version), version)
         answers = sending.result()
         last = httpx.post(server.url + "/predict", json={"texts": ["末"]}, trust_env=False).json()["results"][0]

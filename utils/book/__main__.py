@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .. import profiles
 from ..errors import BookError
+from . import obstacles
 from .publishing import adopt, colab, pdf, pin, plan, publish, publishable, zip_site
 
 
@@ -177,6 +178,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `… | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if (reason := obstacles.explain(error)) is None:
+            raise
+        print(f"错误：{reason}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is the output itself that finds no room: what is left of it must not fail once more at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("已中断；做完的都留在缓存里。", file=sys.stderr)
         return 130

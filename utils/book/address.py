@@ -48,9 +48,19 @@ class Address:
 
 
 def read(root: Path = profiles.ROOT) -> Address:
-    """The address of the book; an empty one where nobody has adopted it."""
+    """The address of the book; an empty one where nobody has adopted it.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
     path = root / FILE
-    return Address(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else Address()
+    try:
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not all(isinstance(value, str) for value in values.values()):
+            raise TypeError("not text")
+        return Address(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} 损坏（{error}）：请用 git 恢复它，或重新运行 make adopt") from None
 
 
 def adopt(repository: str, gpu_runner: str, root: Path = profiles.ROOT) -> list[Path]:

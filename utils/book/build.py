@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .. import profiles
 from ..errors import RunError
+from . import locks
 from . import stage as staging
 from .results import ChapterResult
 
@@ -47,6 +48,11 @@ def build(
         RunError: a chapter has no result, or jupyter-book gave a warning or an error.
     """
     folder = folder or root / "_build"
+    with locks.alone(folder / "site.lock", "建站", lambda: True):
+        return _build_alone(results, root, folder, allow_missing)
+
+
+def _build_alone(results: Sequence[ChapterResult], root: Path, folder: Path, allow_missing: bool) -> Path:
     site, old, work = folder / "html", folder / "html.old", folder / "site-work"
     if old.exists() and not site.exists():  # killed between the two moves below
         old.rename(site)

@@ -6,6 +6,7 @@ written beside its place, flushed to disk and renamed, so that a kill at any mom
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -75,14 +76,18 @@ class Store:
             for name in ("source", "executed", "log"):
                 saved.pop(name)
             result = ChapterResult(source=chapter.path, executed=executed, log=record.with_suffix(".log"), **saved)
+            if not _plausible(result):
+                raise ValueError("values")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
-            record.unlink(missing_ok=True)
-            executed.unlink(missing_ok=True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            with contextlib.suppress(OSError):
+                record.unlink(missing_ok=True)
+                executed.unlink(missing_ok=True)
             return None
         result.status = "cached"
-        os.utime(record)  # the most recently used entries are the ones kept
+        with contextlib.suppress(OSError):  # a folder that can only be read is good enough
+            os.utime(record)  # the most recently used entries are the ones kept
         return result
 
     def save(self, chapter: Chapter, key: str, result: ChapterResult, executed: bytes) -> ChapterResult:
@@ -111,6 +116,17 @@ class Store:
             orphan = file.suffix in (".ipynb", ".log") and file.stem not in kept
             if orphan or (file.suffix == ".part" and not _alive(file)):
                 file.unlink(missing_ok=True)
+
+
+def _plausible(result: ChapterResult) -> bool:
+    """Whether the values of an entry are of the kinds that a run saves."""
+    numbers = [result.seconds, result.peak_memory_mb or 0.0]
+    for reported in result.results.values():
+        numbers += [reported["value"], *(reported["band"] or (0.0, 0.0))]
+    texts = [result.chapter, result.profile, result.device, result.run_at, result.error or "", *result.stale]
+    return (all(isinstance(number, (int, float)) for number in numbers) and len(numbers) == 2 + 3 * len(result.results)
+            and all(isinstance(text, str) for text in texts) and isinstance(result.stale, list)
+            and result.seconds >= 0 and result.status == "ok")
 
 
 def _alive(part: Path) -> bool:

@@ -32,7 +32,7 @@ class Chapter:
     @property
     def number(self) -> int | None:
         """Number of the chapter; None for the front page and the appendix."""
-        return int(self.label) if self.label.isdigit() else None
+        return int(self.label) if re.fullmatch(r"[0-9]{1,9}", self.label) else None
 
     @property
     def slug(self) -> str:
@@ -70,7 +70,7 @@ def find(names: Iterable[str], root: Path) -> list[Chapter]:
 
 
 def _means(name: str, chapter: Chapter, root: Path) -> bool:
-    if re.fullmatch(r"\d+", name):
+    if re.fullmatch(r"[0-9]{1,9}", name):
         return chapter.number == int(name)
     return name in (chapter.label, chapter.slug, chapter.path.stem, chapter.id) or any(
         (base / name).resolve() == chapter.path.resolve() for base in (Path.cwd(), root)

@@ -55,10 +55,12 @@ def read_notebook(path: Path) -> dict[str, Any]:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        notebook["cells"], notebook["metadata"]
+        notebook["metadata"].get("kernelspec", {}).get("name", "")
+        for cell in notebook["cells"]:
+            "".join(cell["source"]), sorted(cell["metadata"].get("tags", [])), cell["cell_type"] + cell.get("id", "")
     except FileNotFoundError:
         raise RunError(f"{path}：没有这个笔记本") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path}：不是有效的笔记本（{type(error).__name__}: {error}）；请用 git 恢复它") from None
     return notebook
 
@@ -85,7 +87,7 @@ def parse(source: str) -> ast.Module | None:
     for candidate in (source, "\n".join(blanked)):
         try:
             return ast.parse(candidate)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
             continue
     return None
 

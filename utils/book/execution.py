@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -18,10 +19,12 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from ..records import RESULT_MIME
+from . import obstacles
 from .chapters import Chapter
 from .kernels import Launch, Zygote
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say is in the result and in the log
+LONGEST_FOLDER = 70  # bytes
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -42,12 +45,15 @@ class Executor:
     Args:
         zygote: what to fork kernels from; None starts ordinary ones.
         environment: of every kernel.
+
+    Attributes:
+        stopped: whether `kill_all` was called; nothing starts any more.
     """
 
     def __init__(self, zygote: Zygote | None, environment: dict[str, str]) -> None:
         self._zygote, self._environment = zygote, environment
         self._running: set[Launch] = set()
-        self._stopped = False
+        self.stopped = False
 
     def execute(
         self,
@@ -73,7 +79,7 @@ class Executor:
         for file in (side, log):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.unlink(missing_ok=True)
-        sockets = Path(tempfile.mkdtemp(prefix="book-"))
+        sockets = Path(tempfile.mkdtemp(prefix="book-", dir=short_folder()))
         environment = {**self._environment, **(extra_environment or {})}
         launch = Launch(self._zygote, sockets, log, chapter.path.parent, environment)
         timed_out = threading.Event()
@@ -87,7 +93,7 @@ class Executor:
         error: str | None = None
         started = time.monotonic()
         self._running.add(launch)
-        if self._stopped:
+        if self.stopped:
             launch.kill()
         try:
             with log.open("a", encoding="utf-8") as written:
@@ -121,9 +127,15 @@ class Executor:
 
     def kill_all(self) -> None:
         """Kill the kernels of all executions under way; none starts any more."""
-        self._stopped = True
+        self.stopped = True
         for launch in list(self._running):
             launch.kill()
+
+
+def short_folder() -> str | None:
+    """Where sockets go: the path of one has at most 107 bytes, so not below a long TMPDIR. None: wherever `tempfile` says."""
+    too_long = len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER
+    return "/tmp" if too_long and os.access("/tmp", os.W_OK) else None
 
 
 class _Tee:
@@ -189,7 +201,8 @@ def _describe(exception: Exception, chapter: Chapter, side: Path, log: TextIO) -
         return f"{_place(chapter, side)}：{exception.ename}: {message[:500]}"
     if isinstance(exception, DeadKernelError):
         return f"{_place(chapter, side)}：内核意外退出（常见原因是内存不足）"
-    return f"{_place(chapter, side)}：{type(exception).__name__}: {' '.join(str(exception).split())[:500]}"
+    reason = obstacles.explain(exception) or f"{type(exception).__name__}: {' '.join(str(exception).split())[:500]}"
+    return f"{_place(chapter, side)}：{reason}"
 
 
 def _unexecuted(chapter: Chapter, side: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Container
 from functools import lru_cache
 from pathlib import Path
 
+from ..errors import RunError
 from .dependencies import digest
 from ..files import write_atomically
 
@@ -87,7 +89,8 @@ def corpus_hash(name: str, root: Path) -> str:
     files = [sources.package_folder() / file for file in sources.source(name).files]
     states = {str(file): _state(file) for file in files}
     entry = {"module": module, "files": states, "sha256": sources.fingerprint(name)}
-    write_atomically(note, json.dumps({**known, name: entry}, indent=1).encode())
+    with contextlib.suppress(OSError, RunError):  # without the note, the next run computes the hash again
+        write_atomically(note, json.dumps({**known, name: entry}, indent=1).encode())
     return entry["sha256"]
 
 

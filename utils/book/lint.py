@@ -75,8 +75,8 @@ def check_toc(root: Path = profiles.ROOT) -> Iterator[str]:
 
 def check_file(path: Path) -> list[Finding]:
     """All findings of one notebook."""
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         data = json.loads(text)
         ids = [cell.get("id") for cell in data["cells"]]
         if twice := {name for name in ids if name and ids.count(name) > 1}:  # nbformat would rename them
@@ -135,7 +135,7 @@ def parse(source: str) -> ast.Module:
     """Python of a cell, magics left out; an empty module if it cannot be parsed."""
     try:
         return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", source))
-    except SyntaxError:
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return ast.Module([], [])
 
 

@@ -5,12 +5,12 @@ Nothing heavy is imported unless a notebook has to be executed.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import datetime
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ from typing import Any
 from .. import profiles
 from .. import records as chapter_records
 from ..errors import BookError, ConfigError, RunError
-from . import cache, dependencies, fingerprints, recording
+from . import cache, dependencies, fingerprints, locks, obstacles, recording
 from .chapters import Chapter, find
 from ..files import write_atomically
+from .overrides import parse_override as parse_override
 from .results import ChapterResult
 
 TIMEOUTS = {"mini": 600.0, "full": 4 * 3600.0}  # seconds for a whole notebook
@@ -48,23 +49,6 @@ class Settings:
     timeout: float | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
     root: Path = profiles.ROOT
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """`NAME=VALUE` from the command line; the value is a Python literal, or else text.
-
-    Raises:
-        ConfigError: no `=`, or a parameter that has an option of its own.
-    """
-    name, separator, value = text.partition("=")
-    if not separator or not name.isidentifier():
-        raise ConfigError(f"-p {text}：要写成 NAME=VALUE")
-    if name in ("PROFILE", "RECORD"):
-        raise ConfigError(f"-p {text}：请改用 {'--profile' if name == 'PROFILE' else 'record 命令'}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def parameters_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
@@ -124,32 +108,39 @@ class _Job:
     def from_cache(self) -> ChapterResult | None:
         return None if self.settings.force else self.store.load(self.chapter, self.key)
 
-    def execute(self, executor: Any) -> ChapterResult:
-        """Execute the chapter and, if it succeeds, keep it in the cache."""
+    def execute(self, executor: Any, say: Callable[[str], None]) -> ChapterResult:
+        """Execute the chapter and, if it succeeds, keep it in the cache; what another process is executing is waited for."""
         settings, chapter = self.settings, self.chapter
         folder = settings.root / "_build" / "runs" / settings.profile / chapter.id
         result = ChapterResult(
             chapter.id, chapter.path, None, "failed", 0.0, None, log=folder / "run.log", profile=settings.profile,
             device=self.device, run_at=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         )
+        say(f"开始 {chapter.id}")
         try:
-            plan = recording.shown_plan(chapter, settings.root, settings.profile)
-            done = executor.execute(
-                chapter, self.parameters, folder / "unfinished.ipynb", result.log,
-                timeout=settings.timeout or TIMEOUTS[settings.profile],
-                extra_environment={chapter_records.PLAN: str(write_plan(plan, folder))},
-            )
-            result.seconds, result.peak_memory_mb, result.error = done.seconds, done.peak_memory_mb, done.error
-            if result.error is None:
-                result.status, result.results = "ok", done.results
-                result.stale = [f"{name}：{reason}" for name, table in plan["tables"].items() for reason in table["stale"]]
-                # An input edited during the run: what came out belongs to no key, so no later run may find it.
-                key = self.key if self._key() == self.key else cache.key_of({"edited": result.run_at, "key": self.key})
-                self.store.save(chapter, key, result, done.notebook)
+            with locks.alone(folder / "lock", f"执行 {chapter.id}", lambda: not executor.stopped) as waited:
+                return waited and self.from_cache() or self._execute_alone(executor, folder, result)
         except Exception as error:  # noqa: BLE001 (a fault in one chapter must not stop the others)
             result.status, result.executed = "failed", None
-            known = isinstance(error, BookError)
-            result.error = f"{chapter.id}：{'' if known else type(error).__name__ + ': '}{error}"
+            known = obstacles.explain(error) or (str(error) if isinstance(error, BookError) else None)
+            result.error = f"{chapter.id}：{known or f'{type(error).__name__}: {error}'}"
+        return result
+
+    def _execute_alone(self, executor: Any, folder: Path, result: ChapterResult) -> ChapterResult:
+        settings, chapter = self.settings, self.chapter
+        plan = recording.shown_plan(chapter, settings.root, settings.profile)
+        done = executor.execute(
+            chapter, self.parameters, folder / "unfinished.ipynb", result.log,
+            timeout=settings.timeout or TIMEOUTS[settings.profile],
+            extra_environment={chapter_records.PLAN: str(write_plan(plan, folder))},
+        )
+        result.seconds, result.peak_memory_mb, result.error = done.seconds, done.peak_memory_mb, done.error
+        if result.error is None:
+            result.status, result.results = "ok", done.results
+            result.stale = [f"{name}：{reason}" for name, table in plan["tables"].items() for reason in table["stale"]]
+            # An input edited during the run: what came out belongs to no key, so no later run may find it.
+            key = self.key if self._key() == self.key else cache.key_of({"edited": result.run_at, "key": self.key})
+            self.store.save(chapter, key, result, done.notebook)
         return result
 
 
@@ -165,6 +156,7 @@ def executor(root: Path, say: Callable[[str], None]) -> Iterator[Any]:
     """What executes notebooks (`execution.Executor`); leaving it ends every kernel."""
     from . import kernels  # here and below: these imports take a second, which a run from the cache need not spend
 
+    warnings.filterwarnings("ignore", "IPython (parent|dir)", UserWarning)  # no home: kernels have a folder of their own
     environment = kernels.environment(root / "_build" / "ipython")
     with contextlib.ExitStack() as stack:
         zygote = stack.enter_context(kernels.Zygote(environment)) if kernels.CAN_FORK else None
@@ -182,12 +174,8 @@ def _execute(waiting: Sequence[_Job], settings: Settings, say: Callable[[str], N
     with executor(settings.root, say) as running:
         pool = ThreadPoolExecutor(count, thread_name_prefix="chapter")
 
-        def work(job: _Job) -> ChapterResult:
-            say(f"开始 {job.chapter.id}")
-            return job.execute(running)
-
         try:
-            for future in as_completed([pool.submit(work, job) for job in waiting]):
+            for future in as_completed([pool.submit(job.execute, running, say) for job in waiting]):
                 result = future.result()
                 results[result.chapter] = result
                 outcome = "失败" if result.error else "完成"
@@ -224,7 +212,7 @@ def record(chapter: Chapter, settings: Settings, only: str | None = None, say: C
         raise RunError(f"{chapter.id}：没有 collect，没有可记录的表")
     folder = settings.root / "_build" / "records"
     side, log = folder / f"{chapter.number:02d}.unfinished.ipynb", folder / f"{chapter.number:02d}.log"
-    with executor(settings.root, say) as running:
+    with locks.alone(folder / f"{chapter.number:02d}.lock", f"记录 {chapter.id}"), executor(settings.root, say) as running:
         say(f"记录 {chapter.id}")
         try:
             done = running.execute(

@@ -53,10 +53,16 @@ def pages(root: Path = profiles.ROOT) -> list[str]:
     """Pages of the table of contents, in its order, as paths relative to `chapters/` without suffix.
 
     Raises:
-        RunError: `_toc.yml` names a page that does not exist.
+        RunError: `_toc.yml` is damaged, or names a page that does not exist.
     """
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    names = [toc["root"], *(entry["file"] for part in toc.get("parts") or [] for entry in part["chapters"])]
+    try:
+        toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+        names = [toc["root"], *(entry["file"] for part in toc.get("parts") or [] for entry in part["chapters"])]
+        if not all(isinstance(name, str) and name.isprintable() for name in names):
+            raise TypeError("a page that is no text")
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise RunError(f"_toc.yml 读不懂（{type(error).__name__}: {reason}）：请用 git 恢复它") from None
     for name in names:
         source_of(name, root)
     return names
