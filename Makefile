@@ -13,7 +13,7 @@ export MALLOC_TOP_PAD_ := 268435456
 PIP_AUDIT := pip-audit==2.9.0
 COLAB_PYTHON := python3
 
-.PHONY: help book test serve run record records new check pretrain museum lock clean setup setup-tests chapter slug doctor \
+.PHONY: help book test serve run record records new strings check pretrain museum lock clean setup setup-tests chapter slug doctor \
 	pin publishable adopt plan publish colab gpu compat container audit issue
 
 help: ## 列出命令
@@ -39,6 +39,9 @@ records: setup ## 列出各章的记录，指出哪些已过期
 
 new: slug setup ## 由模板新建一章：make new SLUG=19-classification PART=4-applications TITLE=文本分类
 	@$(BOOK) new "$(SLUG)" "$(PART)" "$(TITLE)"
+
+strings: setup ## 更新并检查英文版的译文目录，可加 OPTIONS="13 --terms"
+	@$(BOOK) strings $(OPTIONS)
 
 check: setup ## 检查笔记本的写法
 	@$(BOOK) check

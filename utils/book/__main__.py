@@ -95,6 +95,19 @@ def new(options: argparse.Namespace) -> int:
     return 0
 
 
+def strings(options: argparse.Namespace) -> int:
+    """Update the catalogues of an edition from the sources, check them, and count what is missing."""
+    from . import catalogues, translation_check
+
+    edition = options.edition
+    for name in [*catalogues.names(edition), *catalogues.chosen(options.pages)]:
+        catalogues.update(name, edition)
+    lines = translation_check.check(edition)
+    print("\n".join(lines + (translation_check.unusual_terms(edition) if options.terms else [])))
+    print(catalogues.summary(catalogues.counts(edition)))
+    return 1 if lines else 0
+
+
 def clean(options: argparse.Namespace) -> int:
     """Remove what was built or executed; unfinished recordings and pre-training stay unless `--all`."""
     folder = profiles.ROOT / "_build"
@@ -156,6 +169,10 @@ def parser() -> argparse.ArgumentParser:
     publishing = command(publish, "由别的机器执行的结果生成网站和清单")
     publishing.add_argument("folder", metavar="FOLDER", help="放着各章执行结果的文件夹")
     publishing.add_argument("--profile", default="full")
+    listing = command(strings, "由源文件更新译文目录，检查译文，数出未译的文字")
+    listing.add_argument("pages", nargs="*", metavar="PAGE", help="要开始翻译的页；已有目录的页总会更新")
+    listing.add_argument("--edition", default="en", help="版本（默认 en）")
+    listing.add_argument("--terms", action="store_true", help="再列出没有用术语表英文的译文")
     command(clean, "删除所有生成的文件").add_argument("--all", action="store_true", help="连同未完成的记录和预训练")
     return whole
 
