@@ -72,9 +72,10 @@ def read(path: Path) -> Catalog:
 
 
 def translations(name: str, edition: str, root: Path = profiles.ROOT) -> dict[str, str]:
-    """String -> translation, without empty, fuzzy and obsolete ones."""
+    """String -> translation, without empty and fuzzy ones. An obsolete one counts: its string may come back."""
     catalogue = read(path_of(name, edition, root))
-    return {message.id: message.string for message in catalogue if message.id and message.string and not message.fuzzy}
+    messages = [*catalogue.obsolete.values(), *catalogue]
+    return {message.id: message.string for message in messages if message.id and message.string and not message.fuzzy}
 
 
 def page_strings(page: str, root: Path = profiles.ROOT) -> list[tuple[str, str]]:
@@ -115,6 +116,8 @@ def update(name: str, edition: str, root: Path = profiles.ROOT) -> Path:
     for text, place in wanted(name, root):
         template.add(text, auto_comments=[place] if place else [])
     catalogue = read(path)
+    for text in [text for text in catalogue.obsolete if text in template]:  # it has come back
+        catalogue[text] = catalogue.obsolete.pop(text)
     catalogue.update(template, no_fuzzy_matching=not len(catalogue))
     _write(path, catalogue, edition)
     return path

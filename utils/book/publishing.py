@@ -60,7 +60,7 @@ def publish(options: argparse.Namespace) -> int:
 
     results = publication.gather(Path(options.folder), options.profile)
     print(report.summary(results), flush=True)
-    page = site.build(results)
+    page = site.build(results, editions=site.catalogues.EDITIONS)
     publication.write_manifest(results, page.parent)
     print(page)
     return 0 if report.succeeded(results) else 1
