@@ -10,23 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import yaml
-from babel.messages import pofile
-from babel.messages.catalog import Catalog
 
 from .. import profiles
 from ..errors import RunError
 from ..files import write_atomically
-from . import interface
+from . import gettext_files, interface
+from .gettext_files import Catalogue
 from .stage import pages, source_of
 from .strings import HAN, strings_of
 
 EDITIONS = ("en",)
 TITLES, INTERFACE = "titles", "interface"
-HEADER = 'msgid ""\nmsgstr ""\n"Language: {edition}\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n'
 
 
 @dataclass(frozen=True)
@@ -57,25 +54,23 @@ def path_of(name: str, edition: str, root: Path = profiles.ROOT) -> Path:
     return folder_of(edition, root) / f"{name}.po"
 
 
-def read(path: Path) -> Catalog:
+def read(path: Path) -> Catalogue:
     """A catalogue; empty if there is no file.
 
     Raises:
         RunError: the file is not a gettext catalogue.
     """
     if not path.is_file():
-        return Catalog()
+        return Catalogue()
     try:
-        return pofile.read_po(BytesIO(path.read_bytes()), abort_invalid=True, charset="utf-8")
-    except (pofile.PoFileError, UnicodeDecodeError, ValueError) as error:
-        raise RunError(f"{path.name} 不是 gettext 目录：{error}") from None
+        return gettext_files.parse(path.read_text(encoding="utf-8"), path.name)
+    except UnicodeDecodeError:
+        raise RunError(f"{path.name} 不是 UTF-8 编码。") from None
 
 
 def translations(name: str, edition: str, root: Path = profiles.ROOT) -> dict[str, str]:
-    """String -> translation, without empty and fuzzy ones. An obsolete one counts: its string may come back."""
-    catalogue = read(path_of(name, edition, root))
-    messages = [*catalogue.obsolete.values(), *catalogue]
-    return {message.id: message.string for message in messages if message.id and message.string and not message.fuzzy}
+    """String -> translation that holds, of one catalogue."""
+    return read(path_of(name, edition, root)).translations()
 
 
 def page_strings(page: str, root: Path = profiles.ROOT) -> list[tuple[str, str]]:
@@ -112,13 +107,8 @@ def names(edition: str, root: Path = profiles.ROOT) -> list[str]:
 def update(name: str, edition: str, root: Path = profiles.ROOT) -> Path:
     """Write a catalogue anew from the sources, keeping all translations that it holds."""
     path = path_of(name, edition, root)
-    template = Catalog()
-    for text, place in wanted(name, root):
-        template.add(text, auto_comments=[place] if place else [])
     catalogue = read(path)
-    for text in [text for text in catalogue.obsolete if text in template]:  # it has come back
-        catalogue[text] = catalogue.obsolete.pop(text)
-    catalogue.update(template, no_fuzzy_matching=not len(catalogue))
+    catalogue.update(wanted(name, root))
     _write(path, catalogue, edition)
     return path
 
@@ -164,16 +154,13 @@ def fill(name: str, edition: str, texts: dict[str, str], root: Path = profiles.R
     known = {text for text, _ in wanted(name, root)}
     if strange := [text for text in texts if text not in known]:
         raise RunError(f"{name} 里没有这些文字：{'；'.join(strange)}")
-    update(name, edition, root)
-    path = path_of(name, edition, root)
+    path = update(name, edition, root)
     catalogue = read(path)
     for text, translation in texts.items():
-        catalogue[text].string = translation
-        catalogue[text].flags.discard("fuzzy")
+        catalogue.entries[text].string, catalogue.entries[text].fuzzy = translation, False
     _write(path, catalogue, edition)
 
 
-def _write(path: Path, catalogue: Catalog, edition: str) -> None:
-    text = BytesIO()
-    pofile.write_po(text, catalogue, width=0, no_location=True, omit_header=True)
-    write_atomically(path, HEADER.format(edition=edition).encode() + b"\n" + text.getvalue())
+def _write(path: Path, catalogue: Catalogue, edition: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, gettext_files.compose(catalogue, edition).encode())
