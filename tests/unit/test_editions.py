@@ -2,8 +2,8 @@
 
 import importlib.util
 import shutil
-from types import SimpleNamespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -208,7 +208,8 @@ def test_a_stage_is_translated_where_there_is_a_translation_and_stays_chinese_el
     assert "2 pages" in front and "1 of 4 strings" in front, "the count of the whole book"
     notebook = nbformat.read(staged.folder / "1-x" / "01-y.ipynb", as_version=4)
     assert notebook.cells[0].source.startswith("# Chapter 1. Chapter\n") and "未译的话。" in notebook.cells[0].source
-    assert "not translated yet" in notebook.cells[1].source and notebook.cells[2].source == "print('中')"
+    assert "\n\n> **Note**" in notebook.cells[0].source and "not translated yet" in notebook.cells[0].source
+    assert notebook.cells[1].source == "print('中')"
     assert found["1-x/01-y"].missing == 1 and found["index"].missing == 0
     assert yaml.safe_load((staged.folder / "_toc.yml").read_text())["parts"][0]["caption"] == "Concepts"
     config = yaml.safe_load((staged.folder / "_config.yml").read_text())

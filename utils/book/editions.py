@@ -89,7 +89,7 @@ def _localise_page(path: Path, known: dict[str, str], look: interface.Look, line
 
     if path.suffix != ".ipynb":
         text = translate_markdown(path.read_text(encoding="utf-8"), translate)
-        path.write_text(re.sub(r"(?m)^(# .+)$", lambda m: f"{m.group()}\n\n{line}", text, count=1), encoding="utf-8")
+        path.write_text(_under_title(text, line), encoding="utf-8")
         return
     notebook = nbformat.read(path, as_version=4)
     translate_notebook(notebook, translate)
@@ -98,8 +98,12 @@ def _localise_page(path: Path, known: dict[str, str], look: interface.Look, line
         for name in ("code_prompt_show", "code_prompt_hide"):
             if name in options:
                 options[name] = look(options[name])
-    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(line, id="edition"))
+    notebook.cells[0].source = _under_title(notebook.cells[0].source, line)
     path.write_text(nbformat.writes(notebook), encoding="utf-8")
+
+
+def _under_title(text: str, line: str) -> str:
+    return re.sub(r"(?m)^# .+$", lambda match: f"{match.group()}\n\n{line}", text, count=1)
 
 
 def _localise_toc(path: Path, titles: dict[str, str]) -> None:
