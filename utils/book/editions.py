@@ -19,6 +19,7 @@ from .catalogues import Count
 from .stage import Stage, pages, source_of
 from .strings import translate_markdown, translate_notebook
 
+DOWNLOAD = re.compile(r'"(book\.(?:zip|pdf))"')  # they lie beside the Chinese pages
 NUMBERED = re.compile(r"第 (\d+) 章 (.+)")
 SWITCHES = {"zh": {"lang": "zh-CN", "text": "中文", "label": "本页的中文版"}, "en": {"lang": "en", "text": "English", "label": "This page in English"}}
 STAYS = ("> **Note** This is the English edition of a Chinese book. Figures, printed output and the code with its comments "
@@ -54,7 +55,8 @@ def localise(stage: Stage, edition: str, root: Path = profiles.ROOT) -> dict[str
     _localise_toc(stage.folder / "_toc.yml", titles)
     _localise_config(stage.folder / "_config.yml", edition, titles, look, chinese)
     for path in interface.files(stage.folder, "_"):
-        path.write_text(interface.replace(path.read_text(encoding="utf-8"), look), encoding="utf-8")
+        text = interface.replace(path.read_text(encoding="utf-8"), look)
+        path.write_text(DOWNLOAD.sub(r'"../\1"', text), encoding="utf-8")
     return found
 
 

@@ -24,7 +24,7 @@ STRINGS = (
     "执行过的笔记本", "本页的 Markdown", "源文件", "在 Colab 中打开", "整本书离线版（zip）", "整本书（PDF）", "搜索",
     "一本可以运行的书 · TensorFlow · Keras 3", "本页的文件", "首页",
 )
-SCANNED = ("templates/*.html", "static/*.js", "extensions/*.js", "extensions/book_meta.py")
+SCANNED = ("templates/*.html", "static/*.js", "extensions/*.js", "livebox/*.js", "extensions/book_meta.py")
 QUOTED = re.compile(r"\"([^\"\n]*)\"|`([^`\n]*)`")
 CARD, CARD_END = "**本次运行**：", "。"
 Look = Callable[[str], str]
@@ -41,7 +41,7 @@ def strings(root: Path) -> list[tuple[str, str]]:
     for path in files(root / "chapters" / "_site"):
         for match in QUOTED.finditer(path.read_text(encoding="utf-8")):
             text = match.group(1) or match.group(2) or ""
-            if HAN.search(text) and not text.startswith("["):
+            if HAN.search(text) and "\\" not in text:  # with a backslash it is a pattern
                 found.setdefault(text, path.name)
     return list(found.items())
 

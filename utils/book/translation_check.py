@@ -22,6 +22,7 @@ MATH = re.compile(r"\$+[^$]+\$+")
 LINK = re.compile(r"\]\(([^()\s]+)\)|<(https?:[^>]+)>")
 NUMBER = re.compile(r"(?<![A-Za-z_\d.])\d+(?:[.,]\d+)*")
 MONTH = re.compile(r"(?<!\d)(1[0-2]|[1-9]) ?月")
+PLACEHOLDER = re.compile(r"\$\{[^{}]*\}|\{\w*\}|<[^>]*>|\*\*")
 PUNCTUATION = re.compile(r"[，。；：！？、（）《》「」【】]")
 HAN_RUN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+")
 ENTRY = re.compile(r"(?m)^([^\s`#(\n].*)\n([A-Za-z].*)\n {2,}\S")
@@ -89,6 +90,12 @@ def faults(source: str, translation: str, terms: dict[str, str]) -> list[str]:
     return lines
 
 
+def interface_faults(source: str, translation: str) -> list[str]:
+    """What is wrong with a text of the build or of a script: its placeholders and tags must be the same."""
+    before, after = (Counter(found.replace("、", ", ") for found in PLACEHOLDER.findall(text)) for text in (source, translation))
+    return [] if before == after else [f"占位符不同：{_show(before - after)} / {_show(after - before)}"]
+
+
 def _show(counter: Counter) -> str:
     return "、".join(str(item) for item in counter.elements()) or "无"
 
@@ -98,7 +105,9 @@ def check(edition: str, root: Path = profiles.ROOT) -> list[str]:
     terms, lines = glossary(root), []
     for name in catalogues.names(edition, root):
         for source, translation in catalogues.translations(name, edition, root).items():
-            lines += [f"{name}.po：{fault}\n    {source}\n    {translation}" for fault in faults(source, translation, terms)]
+            found = (interface_faults(source, translation) if name == catalogues.INTERFACE
+                     else faults(source, translation, terms))
+            lines += [f"{name}.po：{fault}\n    {source}\n    {translation}" for fault in found]
     return lines
 
 
