@@ -51,6 +51,11 @@ def build(
         RunError: a chapter has no result, there is no such edition, or jupyter-book gave a warning or an error.
     """
     folder = folder or root / "_build"
+    return _build_alone(results, root, folder, allow_missing, editions)
+
+
+def _build_alone(results: Sequence[ChapterResult], root: Path, folder: Path, allow_missing: bool,
+                 editions: Sequence[str]) -> Path:
     site = folder / "html"
     for edition in editions:
         catalogues.folder_of(edition, root)
