@@ -1,6 +1,7 @@
 """Editions in other languages: strings found and put back, catalogues kept, faults refused, the stage translated."""
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,7 +101,9 @@ def test_a_translation_that_changes_a_formula_number_link_role_or_code_is_refuse
 def test_the_glossary_is_read_whole():
     terms = translation_check.glossary(ROOT)
     text = (ROOT / "chapters" / "appendix" / "A-glossary.md").read_text(encoding="utf-8")
-    assert len(terms) == text.count("。见[第") and terms["微调"] == "fine-tuning" and terms["预训练"] == "pre-training"
+    alone = re.findall(r"(?m)^([A-Za-z]+)\n  ", text)  # WordPiece, BERT, … are written the same in both languages
+    alone = [word for word in alone if f"\n\n{word}\n" in text or f"{{glossary}}\n{word}\n" in text]
+    assert len(terms) + len(alone) == text.count("。见[第") and terms["微调"] == "fine-tuning" and terms["预训练"] == "pre-training"
 
 
 @pytest.mark.parametrize("edition", catalogues.EDITIONS)
@@ -176,7 +179,8 @@ def test_the_run_card_and_the_buttons_are_english():
     for tags in ((), ("solution",), ("setup",)):
         cell = nbformat.v4.new_code_cell("x", metadata={"tags": list(tags)})
         stage.decorate(cell)
-        assert not HAN.search(look(cell.metadata.mystnb.code_prompt_show) + look(cell.metadata.mystnb.code_prompt_hide))
+        options = cell.metadata["mystnb"]
+        assert not HAN.search(look(options["code_prompt_show"]) + look(options["code_prompt_hide"])), tags
 
 
 @pytest.fixture

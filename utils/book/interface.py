@@ -59,7 +59,7 @@ def replace(text: str, look: Look) -> str:
 def translator(known: dict[str, str]) -> Look:
     """A function from a Chinese text of the build to its translation, or to itself."""
     patterns = [(re.compile("(.+?)".join(map(re.escape, text.split("{}")))), translation)
-                for text, translation in known.items() if "{}" in text]
+                for text, translation in sorted(known.items(), key=lambda item: -item[0].count("{}")) if "{}" in text]
 
     def look(text: str) -> str:
         if text in known:

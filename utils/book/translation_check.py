@@ -22,6 +22,8 @@ MATH = re.compile(r"\$+[^$]+\$+")
 LINK = re.compile(r"\]\(([^()\s]+)\)|<(https?:[^>]+)>")
 NUMBER = re.compile(r"(?<![A-Za-z_\d.])\d+(?:[.,]\d+)*")
 MONTH = re.compile(r"(?<!\d)(1[0-2]|[1-9]) ?月")
+LEADS = {"勘误": "Erratum", "注意": "Note", "提示": "Hint", "本次运行": "This run"}  # a box has its colour by them
+LEAD = re.compile(rf"\*\*({'|'.join(LEADS)})(?:：)?\*\*")
 PLACEHOLDER = re.compile(r"\$\{[^{}]*\}|\{\w*\}|<[^>]*>|\*\*")
 PUNCTUATION = re.compile(r"[，。；：！？、（）《》「」【】]")
 HAN_RUN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+")
@@ -58,7 +60,7 @@ def parts(text: str, terms: dict[str, str]) -> dict[str, Counter]:
         take("公式", TEXT.sub("", text).replace(" ", ""))  # a line of a display formula, with words in it
         return found
     text = ROLE.sub(role, text)
-    text = CODE.sub(lambda m: take("代码", HAN_RUN.sub("", m.group(2))), text)
+    text = CODE.sub(lambda m: take("代码", m.group(2)), text)
     text = MATH.sub(lambda m: take("公式", TEXT.sub("", m.group()).replace(" ", "")), text)
     text = LINK.sub(lambda m: take("链接", m.group(1) or m.group(2)), text)
     text = MONTH.sub(lambda m: MONTHS[int(m.group(1)) - 1], text)
@@ -74,6 +76,8 @@ def faults(source: str, translation: str, terms: dict[str, str]) -> list[str]:
     before, after = parts(source, terms), parts(translation, terms)
     for kind in before:
         missing, extra = before[kind] - after[kind], after[kind] - before[kind]
+        if kind == "代码":
+            missing, extra = _without_translated_code(missing, extra)
         if missing or extra:
             lines.append(f"{kind}不同：原文多出 {_show(missing)}，译文多出 {_show(extra)}")
     plain = MATH.sub(" ", CODE.sub(" ", translation))
@@ -85,9 +89,22 @@ def faults(source: str, translation: str, terms: dict[str, str]) -> list[str]:
         lines.append("译文里有中文标点")
     if "\n" in translation:
         lines.append("译文要写成一行")
-    if source.startswith("**") and not translation.startswith("**"):
-        lines.append("原文以粗体开头，译文也要")
+    if (lead := LEAD.match(source)) and not translation.startswith(f"**{LEADS[lead.group(1)]}**"):
+        lines.append(f"译文要以 **{LEADS[lead.group(1)]}** 开头")
     return lines
+
+
+def _without_translated_code(missing: Counter, extra: Counter) -> tuple[Counter, Counter]:
+    """Leave out pairs such as `B-类型` and `B-type`: Chinese inside a code span may be translated, nothing else of it."""
+    rest, left = Counter(), extra.copy()
+    for code in missing.elements():
+        pattern = re.compile(".+".join(map(re.escape, HAN_RUN.split(code))), re.DOTALL)
+        twin = next((other for other in left.elements() if HAN.search(code) and pattern.fullmatch(other)), None)
+        if twin is None:
+            rest[code] += 1
+        else:
+            left -= Counter([twin])
+    return rest, left
 
 
 def interface_faults(source: str, translation: str) -> list[str]:
