@@ -19,8 +19,8 @@ COLAB_PYTHON := python3
 help: ## 列出命令
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile
 
-book: setup ## 执行全部章节（档位 mini），建成 _build/html
-	@$(BOOK) build $(OPTIONS)
+book: setup ## 执行全部章节（档位 mini），建成 _build/html；EDITION=en 再建英文版
+	@$(BOOK) build $(if $(EDITION),--edition "$(EDITION)") $(OPTIONS)
 
 test: setup-tests ## 全部测试
 	@.venv/bin/python -m pytest $(OPTIONS)
@@ -48,6 +48,10 @@ records: setup ## 列出各章的记录，指出哪些已过期
 
 new: slug setup ## 由模板新建一章：make new SLUG=19-classification PART=4-applications TITLE=文本分类
 	@$(BOOK) new "$(SLUG)" "$(PART)" "$(TITLE)"
+
+.PHONY: strings
+strings: setup ## 更新并检查英文版的译文目录，可加 OPTIONS="13 --terms"
+	@$(BOOK) strings $(OPTIONS)
 
 check: setup ## 检查笔记本的写法
 	@$(BOOK) check

@@ -203,6 +203,8 @@ def test_the_commands_of_a_publication_run_here_for_one_chapter(book):
     page = (site / "2-mathematics" / "10-one.html").read_text(encoding="utf-8")
     copy = address.Address("someone/book", "gpu").colab("2-mathematics/10-one")
     assert copy in page, "the button leads to the copy"
+    english = (site / "en" / "2-mathematics" / "10-one.html").read_text(encoding="utf-8")
+    assert 'href="../../2-mathematics/10-one.html"' in english and 'href="../en/2-mathematics/10-one.html"' in page
 
     run(book, step("publish.yml", "colab", "colab"), GITHUB_REF_NAME="v1.0")
     show = ["git", "--git-dir", str(book.parent / "remote.git"), "show", "colab:2-mathematics/10-one.ipynb"]

@@ -27,11 +27,15 @@ def run(options: argparse.Namespace) -> int:
 def build(options: argparse.Namespace) -> int:
     """Run what is not in the cache, then build the site; print the path of its front page."""
     from . import build as site
-    from . import report, runner
+    from . import catalogues, report, runner
 
     results = runner.run((), _settings(options))
     print("\n" + report.summary(results), flush=True)
-    print(site.build(results))
+    editions = [options.edition] if options.edition else []
+    page = site.build(results, editions=editions)
+    for edition in editions:
+        print(f"{edition} 版：{catalogues.summary(catalogues.counts(edition))}")
+    print(page)
     return 0 if report.succeeded(results) else 1
 
 
@@ -96,6 +100,19 @@ def new(options: argparse.Namespace) -> int:
     return 0
 
 
+def strings(options: argparse.Namespace) -> int:
+    """Update the catalogues of an edition from the sources, check them, and count what is missing."""
+    from . import catalogues, translation_check
+
+    edition = options.edition
+    for name in [*catalogues.names(edition), *catalogues.chosen(options.pages)]:
+        catalogues.update(name, edition)
+    lines = translation_check.check(edition)
+    print("\n".join(lines + (translation_check.unusual_terms(edition) if options.terms else [])))
+    print(catalogues.summary(catalogues.counts(edition)))
+    return 1 if lines else 0
+
+
 def clean(options: argparse.Namespace) -> int:
     """Remove what was built or executed; unfinished recordings and pre-training stay unless `--all`."""
     folder = profiles.ROOT / "_build"
@@ -132,9 +149,14 @@ def parser() -> argparse.ArgumentParser:
     building = command(build, "执行需要执行的，再生成网站")
     run_options(building)
     schedule_options(building)
+    building.add_argument("--edition", metavar="en", help="再建一种语言的版本，放在网站的 en 文件夹")
     checking = command(check, "检查笔记本的写法")
     checking.add_argument("paths", nargs="*")
     checking.add_argument("--fix", action="store_true", help="先改写成规范的 JSON，去掉运行结果")
+    listing = command(strings, "由源文件更新译文目录，检查译文，数出未译的文字")
+    listing.add_argument("pages", nargs="*", metavar="PAGE", help="要开始翻译的页；已有目录的页总会更新")
+    listing.add_argument("--edition", default="en", help="版本（默认 en）")
+    listing.add_argument("--terms", action="store_true", help="再列出没有用术语表英文的译文")
     command(serve, "在本机查看网站").add_argument("port", nargs="?", type=_positive(int), default=8000)
     recording = command(record, "重新生成一章的记录（可中断后继续）")
     recording.add_argument("chapter", metavar="CHAPTER")

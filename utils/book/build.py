@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .. import profiles
 from ..errors import RunError
-from . import locks
+from . import catalogues, locks
+from . import editions as translating
 from . import stage as staging
 from .results import ChapterResult
 
@@ -30,47 +31,67 @@ def build(
     root: Path = profiles.ROOT,
     folder: Path | None = None,
     allow_missing: bool = False,
+    editions: Sequence[str] = (),
 ) -> Path:
     """Stage the chapters and build the site; if nothing changed since the last build, only return its path.
 
-    The site is built aside and moved into place at the end: a kill at any moment leaves the old one.
+    A site is built aside and moved into place at the end: a kill at any moment leaves the old one.
 
     Args:
         results: one for each chapter that was run.
         root: the repository.
         folder: where the build lies; `_build` of the repository if None.
         allow_missing: whether notebooks without a result are built without outputs.
+        editions: other languages to build beside the Chinese, each in a folder of the site named after it.
 
     Returns:
         Path of `index.html`.
 
     Raises:
-        RunError: a chapter has no result, or jupyter-book gave a warning or an error.
+        RunError: a chapter has no result, there is no such edition, or jupyter-book gave a warning or an error.
     """
     folder = folder or root / "_build"
     with locks.alone(folder / "site.lock", "建站", lambda: True):
-        return _build_alone(results, root, folder, allow_missing)
+        return _build_alone(results, root, folder, allow_missing, editions)
 
 
-def _build_alone(results: Sequence[ChapterResult], root: Path, folder: Path, allow_missing: bool) -> Path:
-    site, old, work = folder / "html", folder / "html.old", folder / "site-work"
+def _build_alone(results: Sequence[ChapterResult], root: Path, folder: Path, allow_missing: bool,
+                 editions: Sequence[str]) -> Path:
+    site = folder / "html"
+    for edition in editions:
+        catalogues.folder_of(edition, root)
+    stage = staging.prepare(results, folder / "stage", root, allow_missing)
+    for edition in editions:
+        translating.offer(stage, edition)
+    _build_site(stage.folder, site, folder, keep=editions)
+    for edition in editions:
+        stage = staging.prepare(results, folder / f"stage-{edition}", root, allow_missing)
+        translating.localise(stage, edition, root)
+        _build_site(stage.folder, site / edition, folder)
+    return site / "index.html"
+
+
+def _build_site(stage: Path, site: Path, folder: Path, keep: Sequence[str] = ()) -> None:
+    """Build one site from its stage unless it is there already; folders named in `keep` move from the old to the new."""
+    old, work = site.with_name(f"{site.name}.old"), folder / "site-work"
     if old.exists() and not site.exists():  # killed between the two moves below
         old.rename(site)
-    stage = staging.prepare(results, folder / "stage", root, allow_missing)
-    stamp = fingerprint(stage.folder)
+    stamp = fingerprint(stage)
     if (site / STAMP).is_file() and (site / STAMP).read_text() == stamp:
-        return site / "index.html"
+        return
     shutil.rmtree(work, ignore_errors=True)  # from scratch: Sphinx repeats no warning for a page that it has cached
-    run_jupyter_book(stage.folder, work, folder / "site.log")
+    run_jupyter_book(stage, work, folder / "site.log")
     made = work / "_build" / "html"
     (made / STAMP).write_text(stamp)
     shutil.rmtree(old, ignore_errors=True)
+    for name in keep:
+        if (site / name).is_dir():
+            (site / name).rename(made / name)
     if site.exists():
         site.rename(old)
     made.rename(site)
     shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(work, ignore_errors=True)
-    return site / "index.html"
 
 
 def fingerprint(folder: Path) -> str:

@@ -81,7 +81,7 @@ def publish(options: argparse.Namespace) -> int:
 
     results = publication.gather(Path(options.folder), options.profile)
     print(report.summary(results), flush=True)
-    page = site.build(results)
+    page = site.build(results, editions=site.catalogues.EDITIONS)
     publication.write_manifest(results, page.parent)
     offline.write(page.parent / "book.zip", page.parent)
     printing.write(page.parent / "book.pdf", page.parent)

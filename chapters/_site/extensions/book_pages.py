@@ -18,7 +18,8 @@ MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/ex
 DATES = "_dates.json"
 OPENING, CLOSING = "（“《「", "，。；：、！？）”》」"
 # First bold word of a block quote -> class of the box that it becomes.
-CALLOUTS = {"注意": "callout-warning", "勘误": "callout-erratum", "本次运行": "callout-run"}
+CALLOUTS = {"注意": "callout-warning", "勘误": "callout-erratum", "本次运行": "callout-run",
+            "Note": "callout-warning", "Erratum": "callout-erratum", "This run": "callout-run"}
 
 
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
