@@ -34,9 +34,9 @@ def make_book(root: Path, chapters: int, seconds: float) -> list[Path]:
     for name in ("_config.yml", "requirements.lock", "chapters/references.bib"):
         shutil.copy(common.ROOT / name, root / name)
     (root / "chapters" / "index.md").write_text("# 小书\n\n首页。\n", encoding="utf-8")
-    shutil.copytree(common.ROOT / "chapters" / "appendix", root / "chapters" / "appendix", ignore=shutil.ignore_patterns("*.ipynb", "A-*"))
-    pages = sorted(path.stem for path in (root / "chapters" / "appendix").glob("*.md"))
-    toc = "format: jb-book\nroot: index\nparts:\n- caption: 附录\n  chapters:\n" + "".join(f"  - file: appendix/{page}\n" for page in pages)
+    (root / "chapters" / "appendix").mkdir()
+    shutil.copy(common.ROOT / "chapters" / "appendix" / "references.md", root / "chapters" / "appendix")
+    toc = "format: jb-book\nroot: index\nparts:\n- caption: 附录\n  chapters:\n  - file: appendix/references\n"
     (root / "_toc.yml").write_text(toc, encoding="utf-8")
     paths = []
     for number in range(1, chapters + 1):
