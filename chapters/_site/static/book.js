@@ -15,6 +15,10 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const element of document.querySelectorAll("summary[aria-label], .search-button-field[aria-label]")) {
     if (element.textContent.trim()) element.removeAttribute("aria-label");
   }
+  // The empty corner of a table heads nothing.
+  for (const cell of document.querySelectorAll(".bd-article thead th")) {
+    if (!cell.textContent.trim()) cell.replaceWith(Object.assign(document.createElement("td"), { className: cell.className }));
+  }
   for (const name of ["title", "aria-label", "data-bs-title"]) {
     for (const element of document.querySelectorAll(`[${name}]`)) {
       const label = LABELS[element.getAttribute(name)];
