@@ -203,7 +203,7 @@ def heat(
     side = 0.55 if matrix.size <= 400 else 0.28
     ax = _axes(ax, width=min(10.0, 1.6 + side * len(columns)), height=min(10.0, 1.2 + side * len(rows)))
     shade = np.asarray(matrix if shade is None else shade, dtype=float)
-    ax.imshow(shade, vmin=0.0, vmax=max(1.0, float(shade.max(initial=0.0))))
+    picture = ax.imshow(shade, vmin=0.0, vmax=max(1.0, float(shade.max(initial=0.0))))
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
     if any(len(name) > 3 for name in columns):
@@ -212,8 +212,11 @@ def heat(
     ax.spines[:].set_visible(False)
     if matrix.size <= 400:
         for (row, column), value in np.ndenumerate(matrix):
-            colour = "white" if shade[row, column] > 0.55 * max(1.0, float(shade.max())) else INK
-            ax.text(column, row, number.format(value), ha="center", va="center", color=colour, fontsize=9)
+            red, green, blue = ((v + 0.055) ** 2.4 / 1.055**2.4 if v > 0.04045 else v / 12.92
+                                for v in picture.to_rgba(shade[row, column])[:3])
+            light = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # WCAG 2.1; at 0.179 black and white stand out equally
+            ax.text(column, row, number.format(value), ha="center", va="center", fontsize=9,
+                    color="white" if light < 0.179 else "black")
     return ax
 
 

@@ -80,6 +80,17 @@ def test_ink_and_palette_stand_out_from_the_ground():
     assert min(map(contrast, figures.PALETTE)) >= 4.5
 
 
+def test_every_number_of_a_heatmap_stands_out_from_its_tile():
+    shades = np.linspace(0, 1, 100).reshape(10, 10)
+    names = [str(i) for i in range(10)]
+    ax = figures.heat(shades, names, names)
+    picture = ax.images[0]
+    for text in ax.texts:
+        column, row = (round(place) for place in text.get_position())
+        tile, letters = (contrast(matplotlib.colors.to_hex(colour)) for colour in (picture.to_rgba(shades[row, column]), text.get_color()))
+        assert max(tile, letters) / min(tile, letters) >= 4.5, shades[row, column]
+
+
 @pytest.mark.parametrize("call", [
     lambda: figures.curves({"甲": ([1, 2], [1])}, "x", "y"),
     lambda: figures.bars({}, "y"),
