@@ -265,3 +265,11 @@ def test_the_code_of_the_template_runs_and_its_solutions_pass(chapter):
     for cell in chapter.cells:
         if cell.cell_type == "code" and cell.id.startswith("exercise"):
             exec(compile(cell.source, cell.id, "exec"), names)  # the solution asserts that its check passes
+
+
+def test_the_contents_name_each_part_once_and_the_chapters_in_order(root):
+    parts = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    captions = [part["caption"] for part in parts]
+    pages = [page["file"].split("/")[-1] for part in parts for page in part["chapters"]]
+    chapters = [page for page in pages if page[:2].isdigit()]
+    assert len(set(captions)) == len(captions) and chapters == sorted(chapters), (captions, chapters)
