@@ -162,7 +162,9 @@ def run(book, command, **variables):
     output = book.parent / "output"
     output.write_text("")
     names = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}
-    environment = {**os.environ, **names, "GITHUB_OUTPUT": str(output), **variables}
+    # A workflow's make is the first one; under another, as in `make test`, it would name its folder in its output.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    environment = {**inherited, **names, "GITHUB_OUTPUT": str(output), **variables}
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=book, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
     return dict(line.split("=", 1) for line in output.read_text().splitlines()), done.stdout
