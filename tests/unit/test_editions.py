@@ -17,7 +17,8 @@ from utils.book.strings import HAN, strings_of, translate_markdown, translate_no
 from utils.errors import RunError
 
 ROOT = profiles.ROOT
-IN_FULL = ("index", "2-mathematics/10-cross-entropy")  # the README names the same pages
+# The README names the same pages.
+IN_FULL = ("index", "1-concepts/04-pretraining", "1-concepts/06-peft", "2-mathematics/10-cross-entropy", "3-code/13-ner")
 PAGE = """(ch-01)=
 # 第 1 章 标题
 
@@ -84,6 +85,8 @@ def test_the_alternative_text_of_a_figure_is_translated():
     ("运行 `make book`", "Run `make book`", "Run make book"),
     ("共 3,000 句", "3000 sentences", "300 sentences"),
     ("1998 年 1 月", "January 1998", "January 1997"),
+    ("1.1 亿个参数", "110 million parameters", "1.1 million parameters"),
+    ("33 亿词，2 万句", "3.3 billion words, 20,000 sentences", "33 billion words, 20,000 sentences"),
     ("标 `B-类型`", "Write `B-type`", "Write `I-type`"),
     ("**掩码**很重要", "The **mask** matters", "The mask matters"),
     ("比如“李雷”", "For example “李雷”", "For example “韩梅”"),

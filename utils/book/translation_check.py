@@ -21,6 +21,8 @@ CODE = re.compile(r"(`+)(.+?)\1")
 MATH = re.compile(r"\$+[^$]+\$+")
 LINK = re.compile(r"\]\(([^()\s]+)\)|<(https?:[^>]+)>")
 NUMBER = re.compile(r"(?<![A-Za-z_\d.])\d+(?:[.,]\d+)*")
+LARGE = re.compile(r"(?<![A-Za-z_\d.])(\d+(?:\.\d+)?) ?(万|亿|million|billion)")
+SIZES = {"万": 10**4, "亿": 10**8, "million": 10**6, "billion": 10**9}
 MONTH = re.compile(r"(?<!\d)(1[0-2]|[1-9]) ?月")
 LEADS = {"勘误": "Erratum", "注意": "Note", "提示": "Hint", "本次运行": "This run"}  # a box has its colour by them
 LEAD = re.compile(rf"\*\*({'|'.join(LEADS)})(?:：)?\*\*")
@@ -63,6 +65,7 @@ def parts(text: str, terms: dict[str, str]) -> dict[str, Counter]:
     text = CODE.sub(lambda m: take("代码", m.group(2)), text)
     text = MATH.sub(lambda m: take("公式", TEXT.sub("", m.group()).replace(" ", "")), text)
     text = LINK.sub(lambda m: take("链接", m.group(1) or m.group(2)), text)
+    text = LARGE.sub(lambda m: f"{float(m.group(1)) * SIZES[m.group(2)]:.0f}", text)  # 1.1 亿 is 110 million
     text = MONTH.sub(lambda m: MONTHS[int(m.group(1)) - 1], text)
     for number in NUMBER.findall(text):
         take("数字", number.rstrip(".,").replace(",", ""))
