@@ -5,6 +5,9 @@ Everything else that is raised is a fault of the book itself.
 """
 
 
+from collections.abc import Iterator
+
+
 class BookError(Exception):
     """Base of all errors that the book raises on purpose."""
 
@@ -23,3 +26,10 @@ class CheckpointError(BookError):
 
 class RunError(BookError):
     """A chapter could not be executed, or the site could not be built."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

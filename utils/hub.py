@@ -11,12 +11,11 @@ import errno
 import hashlib
 import re
 import time
-from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
 from . import machine, profiles
-from .errors import BookError, CheckpointError, DataError
+from .errors import BookError, CheckpointError, DataError, causes
 
 MODEL_FILES = ("config.json", "vocab.txt", "tokenizer*.json", "special_tokens_map.json", "model.safetensors")
 DATASET_FILES = ("README.md", "dataset_infos.json", "*.parquet")
@@ -125,15 +124,9 @@ def file_hash(file: Path, length: int) -> str:
     return digest.hexdigest()
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def explain(error: Exception) -> tuple[str, bool]:
     """Why a download failed, in Chinese, and whether another attempt may succeed."""
-    chain = list(_chain(error))
+    chain = list(causes(error))
     classes = {kind.__name__ for one in chain for kind in type(one).__mro__}
     numbers = {one.errno for one in chain if isinstance(one, OSError)}
     codes = [response.status_code for one in chain if (response := getattr(one, "response", None)) is not None]

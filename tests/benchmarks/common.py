@@ -6,12 +6,14 @@ ratio is one of times measured in one run on one machine. Nothing here is a test
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,24 @@ def write_checkpoint(size: str, folder: Path, labels: list[str]) -> Path:
     plain.classifier.set_weights(model.classifier.get_weights())
     plain.labels = labels
     return checkpoints.save(plain, folder / "classifier", vocabulary=vocabulary)
+
+
+def options(parser: argparse.ArgumentParser, run_contender: Callable[..., dict]) -> argparse.Namespace | None:
+    """The options of a program, with those that every comparison has; None if it was called for one contender, and is done.
+
+    Args:
+        parser: with the options of the program's own.
+        run_contender: (name, **options) -> result; `contend` calls the program again with these.
+    """
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the result there as well")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    os.environ.update(ENVIRONMENT)
+    if not given.contender:
+        return given
+    print(json.dumps(run_contender(given.contender, **given.options)))
+    return None
 
 
 def contend(module: str, name: str, **options) -> dict:

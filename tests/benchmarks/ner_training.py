@@ -10,8 +10,6 @@ example, (keras) KerasHub's encoder under `fit`. All start from the same files; 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -120,13 +118,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--until-equal", type=float, metavar="F1", help="train until this entity F1 on validation")
     parser.add_argument("--seed", type=int, default=0, help="which sentences")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the result there as well")
-    parser.add_argument("--contender", help=argparse.SUPPRESS)
-    parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    os.environ.update(common.ENVIRONMENT)
-    if options.contender:
-        print(json.dumps(run_contender(options.contender, **options.options)))
+    if (options := common.options(parser, run_contender)) is None:
         return
     result = {**common.circumstances(), "sentences": options.sentences, "sizes": {}}
     labels = common.ner_data(1)["labels"]

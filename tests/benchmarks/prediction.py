@@ -10,8 +10,6 @@ pieces, in float32 and with int8 weights, as in chapter 17. Labels are compared 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import tempfile
 import time
@@ -152,13 +150,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=500, help="validation sentences, at most 600")
     parser.add_argument("--repeats", type=int, default=200, help="calls with one sentence")
     parser.add_argument("--contenders", default=";".join(CONTENDERS), help="separated by semicolons")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the result there as well")
-    parser.add_argument("--contender", help=argparse.SUPPRESS)
-    parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    os.environ.update(common.ENVIRONMENT)
-    if options.contender:
-        print(json.dumps(run_contender(options.contender, **options.options)))
+    if (options := common.options(parser, run_contender)) is None:
         return
     result = {**common.circumstances(), "size": options.size, "sentences": options.sentences}
     rows: dict[str, dict] = {}

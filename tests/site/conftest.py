@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from utils.book import build, serve, template
+from utils.book.browser import PROGRAMS
 from utils.book.results import ChapterResult
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
@@ -133,9 +133,9 @@ def site(request) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def browser():
     """A browser of the system. A person without one skips these tests; in CI that is a failure."""
-    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
-        message = f"没有浏览器（{'、'.join(BROWSERS)}），网站测试跳过；Debian：apt-get install chromium"
+        message = f"没有浏览器（{'、'.join(PROGRAMS)}），网站测试跳过；Debian：apt-get install chromium"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
@@ -161,3 +161,23 @@ def address():
     for server in running.values():
         server.shutdown()
         server.server_close()
+
+
+FAINT = """selector => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const over = (colour, ground) => { canvas.fillStyle = `rgb(${ground})`; canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const ground = e => e ? over(getComputedStyle(e).backgroundColor, ground(e.parentElement)) : [255, 255, 255];
+  const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const shown = [...document.querySelectorAll(selector)].filter(e => e.innerText && e.innerText.trim() && e.checkVisibility());
+  if (!shown.length) throw new Error(`nothing to measure: ${selector}`);
+  return shown.map(e => { const under = ground(e);
+      const [a, b] = [light(over(getComputedStyle(e).color, under)), light(under)].sort((x, y) => y - x);
+      return [(a + .05) / (b + .05), e.className || e.tagName, e.innerText.slice(0, 20)]; })
+    .filter(([contrast]) => contrast < 4.5); }"""
+
+
+def faint(page, selector: str) -> list:
+    """[contrast, class or tag, text] of the visible elements whose text has a contrast below 4.5 (WCAG AA)."""
+    return page.evaluate(FAINT, selector)

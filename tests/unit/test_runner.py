@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.tiny_book import LIGHT_PRELOAD, TinyBook
 from utils import profiles, records
-from utils.book import kernels, report, runner
+from utils.book import kernels, overrides, report, runner
 from utils.book.chapters import find
 from utils.errors import ConfigError, RunError
 
@@ -132,7 +132,7 @@ def test_ordinary_kernels_do_where_there_is_no_fork(book, monkeypatch):
 
 def test_parameters_reach_the_notebook_and_unknown_ones_are_refused(book):
     book.notebook("01-a", "print(PROFILE, SIZE)", parameters='PROFILE = "mini"\nSIZE = 1')
-    result = run(book, overrides=(runner.parse_override("SIZE=[1, 'x']"),), profile="full")["01-a"]
+    result = run(book, overrides=(overrides.parse_override("SIZE=[1, 'x']"),), profile="full")["01-a"]
     assert "full [1, 'x']" in result.executed.read_text()
     with pytest.raises(ConfigError, match="没有参数 'LENGTH'；可选：SIZE"):
         run(book, overrides=(("LENGTH", 1),))
@@ -140,7 +140,7 @@ def test_parameters_reach_the_notebook_and_unknown_ones_are_refused(book):
         run(book, profile="tiny")
     for text in ("SIZE", "PROFILE=full", "RECORD=True"):
         with pytest.raises(ConfigError):
-            runner.parse_override(text)
+            overrides.parse_override(text)
 
 
 def test_an_input_edited_during_the_run_is_not_cached_as_if_it_had_been_there(book):

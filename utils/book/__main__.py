@@ -128,8 +128,8 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="python -m utils.book", description="运行、记录与构建本书")
     commands = whole.add_subparsers(dest="command", required=True, metavar="命令")
 
-    def command(function, summary: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(function.__name__.replace("zip_site", "zip"), help=summary, description=summary)
+    def command(function, summary: str, name: str | None = None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name or function.__name__, help=summary, description=summary)
         sub.set_defaults(function=function)
         return sub
 
@@ -180,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
     publishing.add_argument("folder", metavar="FOLDER", help="放着各章执行结果的文件夹")
     publishing.add_argument("--profile", default="full")
     command(pdf, "把建好的网站印成一本 PDF（要有 Chromium）")
-    command(zip_site, "把建好的网站打成一个离线的 zip")
+    command(zip_site, "把建好的网站打成一个离线的 zip", "zip")
     command(clean, "删除所有生成的文件").add_argument("--all", action="store_true", help="连同未完成的记录和预训练")
     return whole
 
@@ -215,7 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _settings(options: argparse.Namespace):
-    from .runner import Settings, parse_override
+    from .overrides import parse_override
+    from .runner import Settings
 
     scheduling = {name: getattr(options, name) for name in ("jobs", "force", "timeout") if hasattr(options, name)}
     overrides = tuple(parse_override(text) for text in options.overrides)

@@ -123,11 +123,15 @@ def counts(edition: str, root: Path = profiles.ROOT) -> dict[str, Count]:
     return found
 
 
+def whole_book(found: dict[str, Count]) -> dict[str, int]:
+    """How far the book is translated: "total" and "missing" strings, "pages", and how many of these as a "whole"."""
+    return {"total": sum(one.total for one in found.values()), "missing": sum(one.missing for one in found.values()),
+            "pages": len(found), "whole": sum(not one.missing for one in found.values())}
+
+
 def summary(found: dict[str, Count]) -> str:
     """One line on how much is translated."""
-    total, missing = sum(one.total for one in found.values()), sum(one.missing for one in found.values())
-    whole = sum(not one.missing for one in found.values())
-    return f"{len(found)} 页中 {whole} 页译完；{total} 条文字中 {missing} 条未译，那里显示中文。"
+    return "{pages} 页中 {whole} 页译完；{total} 条文字中 {missing} 条未译，那里显示中文。".format(**whole_book(found))
 
 
 def chosen(given: Iterable[str], root: Path = profiles.ROOT) -> list[str]:

@@ -68,9 +68,7 @@ def notice(page: str, found: dict[str, Count]) -> str:
     elif count.missing:
         line += PARTLY.format(missing=count.missing, total=count.total)
     if page == "index":
-        total, missing = sum(one.total for one in found.values()), sum(one.missing for one in found.values())
-        whole = sum(not one.missing for one in found.values())
-        line += WHOLE_BOOK.format(missing=missing, total=total, whole=whole, pages=len(found))
+        line += WHOLE_BOOK.format(**catalogues.whole_book(found))
     return line
 
 

@@ -1,5 +1,8 @@
 """Reading and writing gettext catalogues (`.po`), as far as one message with one translation goes.
 
+Babel reads the same files, but it takes a string that stands twice, or text after a closing quote, without a word;
+here both are refused, because a translation would be lost.
+
 Format: https://www.gnu.org/software/gettext/manual/html_node/PO-Files.html
 """
 

@@ -19,14 +19,13 @@ from . import address
 OUTSIDE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.I)
 
 
-def faults(site: Path, root: Path = profiles.ROOT, copies: Collection[str] = (), later: Collection[str] = ()) -> list[str]:
+def faults(site: Path, root: Path = profiles.ROOT, copies: Collection[str] = ()) -> list[str]:
     """Lines "page: what is wrong", empty if every link leads somewhere.
 
     Args:
         site: folder of the built site.
         root: the repository, where the sources lie and the address is written.
         copies: pages (paths without suffix) of which Colab gets a copy.
-        later: files that publication adds to the site after this check.
     """
     where, lines = address.read(root), []
 
@@ -46,7 +45,7 @@ def faults(site: Path, root: Path = profiles.ROOT, copies: Collection[str] = (),
             target = posixpath.normpath(posixpath.join(posixpath.dirname(page), unquote(parts.path))) if parts.path else page
             fragment = unquote(parts.fragment)
             if not (site / target).is_file():
-                lines += [] if target in later else [f"{page}: 没有 {target}"]
+                lines.append(f"{page}: 没有 {target}")
             elif target.endswith(".html") and fragment and fragment not in names(target):
                 lines.append(f"{page}: {target} 里没有 #{fragment}")
     return lines

@@ -35,7 +35,8 @@ WORK = ROOT / "_build" / "livebox"
 MODEL = "model.safetensors"
 LEVELS = 127  # int8 from -127 to 127: symmetric, so that zero stays zero
 WINDOW = 128  # pieces that the model reads at once, [CLS] and [SEP] included: the default of `batching.encode_words`
-SEED, EPOCHS, DEV_SENTENCES = 1, 3, 600  # as in chapter 13's table of all sentences
+PROFILE = get("mini")
+SEED, DEV_SENTENCES = 1, 600  # as in chapter 13's table of all sentences
 
 
 # --- int8 ---------------------------------------------------------------------------------------------------------------
@@ -157,14 +158,13 @@ def make_trainer(data, tokenizer, sentences: int | None, state: Path) -> trainin
     """Chapter 13's fine-tuning, with a state to resume from."""
     labels = data["train"].features["ner_tags"].feature.names
     number = {label: i for i, label in enumerate(labels)}
-    profile = get("mini")
     keras.utils.set_random_seed(SEED)
     model = checkpoints.load("token", CHECKPOINT, labels=labels)
     texts, tags = split(data, "train", sentences)
     windows = batching.encode_words(tokenizer, texts, [[number[t] for t in row] for row in tags], max_length=WINDOW)
     dev = split(data, "validation", DEV_SENTENCES)
-    steps = batching.batch_plan(windows.piece_counts(), profile.batch_tokens, EPOCHS, SEED)
-    plan = training.Plan(len(steps), profile.learning_rate, evaluate_every=len(steps) // EPOCHS)
+    steps = batching.batch_plan(windows.piece_counts(), PROFILE.batch_tokens, PROFILE.epochs, SEED)
+    plan = training.Plan(len(steps), PROFILE.learning_rate, evaluate_every=len(steps) // PROFILE.epochs)
     evaluate = lambda m: {"score": metrics.entity_scores(dev[1], label_sentences(m, tokenizer, dev[0])).f1}  # noqa: E731
     return training.Trainer(model, training.token_loss, batching.token_batches(windows, steps), plan, evaluate,
                             state=state, save_every=50, label="微调")
@@ -198,7 +198,7 @@ def main() -> None:
     if trainer.step < trainer.plan.steps:
         raise RunError(f"微调停在第 {trainer.step} 步；再运行一次会从这里继续")
     facts = {
-        "sentences": options.sentences or len(data["train"]), "steps": trainer.plan.steps, "epochs": EPOCHS, "seed": SEED,
+        "sentences": options.sentences or len(data["train"]), "steps": trainer.plan.steps, "epochs": PROFILE.epochs, "seed": SEED,
         "learning_rate": trainer.plan.learning_rate, "seconds": round(history.seconds), "dev_f1": history.best_score, "dev_sentences": DEV_SENTENCES,
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "data_sha256": corpora.fingerprint("people_daily"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+
+from ..errors import causes
 
 REASONS = {
     (errno.ENOSPC, errno.EDQUOT): "磁盘满了，写不下 {where}：腾出空间再运行一次，做完的都还在",
@@ -15,14 +16,8 @@ REASONS = {
 
 def explain(error: BaseException) -> str | None:
     """One line in Chinese about the first refusal behind an error; None if there is none, and the book is at fault."""
-    for one in _chain(error):
+    for one in causes(error):
         for numbers, reason in REASONS.items():
             if isinstance(one, OSError) and one.errno in numbers:
                 return reason.format(where=one.filename or "输出")
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

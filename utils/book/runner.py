@@ -23,7 +23,6 @@ from ..errors import BookError, ConfigError, RunError
 from . import cache, dependencies, fingerprints, locks, obstacles, recording
 from .chapters import Chapter, find
 from ..files import write_atomically
-from .overrides import parse_override as parse_override
 from .results import ChapterResult
 
 TIMEOUTS = {"mini": 600.0, "full": 4 * 3600.0}  # seconds for a whole notebook
