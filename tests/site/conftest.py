@@ -1,6 +1,5 @@
 """Sites to look at: the real one, and a small one whose content the tests know."""
 
-import os
 import pathlib
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import nbformat
 import pytest
 import yaml
 
+from tests.tools import lacking
 from utils.book import build, serve, template
 from utils.book.browser import PROGRAMS
 from utils.book.results import ChapterResult
@@ -135,10 +135,7 @@ def browser():
     """A browser of the system. A person without one skips these tests; in CI that is a failure."""
     program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
-        message = f"没有浏览器（{'、'.join(PROGRAMS)}），网站测试跳过；Debian：apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        lacking(f"没有浏览器（{'、'.join(PROGRAMS)}），网站测试跳过；Debian：apt-get install chromium")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as running:
         started = running.chromium.launch(executable_path=program, args=list(FLAGS))

@@ -1,12 +1,10 @@
 """axe-core on the pages, light and dark, everything unfolded; and the keyboard. What is the theme's own is named here."""
 
-import pathlib
 import re
-import shutil
-import subprocess
-import tempfile
 
 import pytest
+
+from tests.tools import npm_package
 
 from .conftest import SmallBook
 from .test_browser import opened, pages, settle
@@ -28,16 +26,7 @@ THEMES_OWN: dict[str, tuple[str, str]] = {
 @pytest.fixture(scope="session")
 def axe():
     """Text of axe-core from npm, installed outside the repository."""
-    if not shutil.which("npm"):
-        pytest.skip("axe-core needs npm: install it (.ci/run does)")
-    home = pathlib.Path(tempfile.gettempdir()) / f"book-axe-core-{VERSION}"
-    script = home / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file():
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix", str(home), f"axe-core@{VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"npm could not install axe-core@{VERSION}: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    return script.read_text(encoding="utf-8")
+    return (npm_package("axe-core", VERSION) / "axe.min.js").read_text(encoding="utf-8")
 
 
 def findings(page, axe):

