@@ -10,6 +10,7 @@ import subprocess
 import pytest
 import yaml
 
+from tests.tools import npm_package
 from utils.book import address, browser, pins, template
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
