@@ -168,6 +168,15 @@ def test_a_query_in_the_address_is_answered_and_typing_changes_the_results(brows
         assert "q=%E5%8F%91%E5%B8%83" in page.url
 
 
+def test_what_is_typed_stands_beside_the_magnifier(browser, small_site):
+    with opened(browser, small_site.as_uri()) as page:
+        page.goto(f"{small_site.as_uri()}/search.html?q=BERT")
+        icon, text = page.evaluate("""() => { const form = [...document.querySelectorAll('form.bd-search')].find(e => e.checkVisibility());
+            const field = form.querySelector('input'), inner = parseFloat(getComputedStyle(field).paddingLeft);
+            return [form.querySelector('.fa-magnifying-glass').getBoundingClientRect().right, field.getBoundingClientRect().left + inner]; }""")
+        assert icon <= text
+
+
 def test_the_keyboard_reaches_a_result_opens_it_and_the_words_are_marked_there(browser, address, small_site):
     base = address(small_site)
     with opened(browser, base) as page:
