@@ -121,17 +121,42 @@ def load_weights(model: keras.Model, folder: str | os.PathLike, new_head: bool =
         if (new_head and name.startswith("classifier.")) or (is_new and name not in tensors):
             report.initialised.append(name)
             continue
-        if name not in tensors:
-            raise CheckpointError(f"{path} 里没有张量 {name}（模型需要形状 {tuple(variable.shape)}）；文件与 config.json 不符")
-        value = tensors[name].T if transposed else tensors[name]
-        if value.shape != tuple(variable.shape):
-            needed = tuple(variable.shape)[::-1] if transposed else tuple(variable.shape)
-            raise CheckpointError(f"{path} 的张量 {name} 形状是 {tensors[name].shape}，模型需要 {needed}")
-        variable.assign(value.astype("float32"))
+        value = _fitting(tensors, name, tuple(variable.shape)[::-1] if transposed else tuple(variable.shape), path)
+        variable.assign((value.T if transposed else value).astype("float32"))
         report.loaded.append(name)
     used = set(report.loaded) | {name for name in TIED if "cls.predictions.bias" in report.loaded}
     report.unused = sorted(set(tensors) - used - {"embeddings.position_ids"})
     return report
+
+
+def _fitting(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """The tensor called `name`; CheckpointError if it is missing or has another shape than the model needs."""
+    if name not in tensors:
+        raise CheckpointError(f"{path} 里没有张量 {name}（模型需要形状 {shape}）；文件与 config.json 不符")
+    if tensors[name].shape != shape:
+        raise CheckpointError(f"{path} 的张量 {name} 形状是 {tensors[name].shape}，模型需要 {shape}（见 config.json）")
+    return tensors[name]
+
+
+def _check_size(config: EncoderConfig, folder: Path) -> None:
+    """CheckpointError if config.json asks for more than the file holds, before any memory is taken for it."""
+    tensors = {name.removeprefix("bert."): tensor for name, tensor in read_tensors(folder).items()}
+    last = f"encoder.layer.{config.num_hidden_layers - 1}.intermediate.dense.weight"
+    for name, rows in (("embeddings.word_embeddings.weight", config.vocab_size),
+                       ("embeddings.position_embeddings.weight", config.max_position_embeddings),
+                       ("embeddings.token_type_embeddings.weight", config.type_vocab_size),
+                       (last, config.intermediate_size)):
+        _fitting(tensors, name, (rows, config.hidden_size), folder / WEIGHTS)
+
+
+def _labels_of(values: dict, folder: Path) -> list[str] | None:
+    """The label names in a `config.json`, in their order; None if it has none."""
+    if "id2label" not in values:
+        return None
+    try:
+        return [str(values["id2label"][str(i)]) for i in range(len(values["id2label"]))]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} 的 id2label 不是从 0 起编号的标签表（{error}）") from error
 
 
 def load(
@@ -159,14 +184,20 @@ def load(
         raise ConfigError(f"没有种类 {kind!r}；可选：{'、'.join(KINDS)}")
     folder = resolve(source, revision)
     values = read_config(folder)
-    own_labels = [values["id2label"][str(i)] for i in range(len(values["id2label"]))] if "id2label" in values else None
+    own_labels = _labels_of(values, folder)
     names = labels or own_labels
     if kind in ("token", "sequence") and not names:
         raise CheckpointError(f"{folder / 'config.json'} 没有 id2label；请用 labels=[…] 给出标签")
     if "add_pooler" not in changes:
         has_pooler = not random_start and any("pooler." in name for name in read_tensors(folder))
         changes["add_pooler"] = kind == "sequence" or (kind == "encoder" and has_pooler)
-    encoder = Encoder(replace(EncoderConfig.from_dict(values), **changes))
+    try:
+        config = replace(EncoderConfig.from_dict(values), **changes)
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}：{error}") from error
+    if not random_start:
+        _check_size(config, folder)
+    encoder = Encoder(config)
     if kind == "encoder":
         model = encoder
     elif kind == "language":
@@ -188,14 +219,19 @@ def load_tokenizer(source: str | os.PathLike, revision: str | None = None):
     """The fast `transformers.BertTokenizer` of a checkpoint.
 
     Raises:
-        CheckpointError: the folder holds no vocabulary (transformers would silently make an empty one).
+        CheckpointError: the folder holds no vocabulary (transformers would silently make an empty one), or a damaged one.
     """
     folder = resolve(source, revision)
     if not any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
         raise CheckpointError(f"{folder} 里没有 vocab.txt 或 tokenizer.json，无法切分文本")
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(folder))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer("\U0010ffff")  # a vocabulary without [UNK] is found out only now
+    except Exception as error:  # transformers and tokenizers raise whatever their parsers do
+        raise CheckpointError(f"{folder} 的词表读不出来（{' '.join(str(error).split())}）：文件损坏，请重新下载") from error
+    return tokenizer
 
 
 def save(

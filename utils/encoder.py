@@ -21,6 +21,14 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": lambda x: keras.activations.gelu(x, approximate=True),
     "relu": keras.activations.relu,
 }
+LARGEST = 10**7  # far above any BERT; a bound on what a damaged config.json may ask for
+RANGES = {  # field of `EncoderConfig` -> (types, least, greatest)
+    **dict.fromkeys(("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                     "max_position_embeddings", "type_vocab_size"), (int, 1, LARGEST)),
+    "pad_token_id": (int, 0, LARGEST),
+    **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), ((int, float), 0, 1)),
+    **dict.fromkeys(("layer_norm_eps", "initializer_range"), ((int, float), 0, 1)),
+}
 MASKED = -1e9  # added to the scores of forbidden places; exp(-1e9) is exactly zero in float32
 
 
@@ -48,7 +56,11 @@ class EncoderConfig:
     add_pooler: bool = False
 
     def __post_init__(self):
-        if self.hidden_act not in ACTIVATIONS:
+        for name, (types, low, high) in RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, types) or not low <= value <= high:
+                raise ConfigError(f"{name}={value!r} 不合理：要在 {low} 和 {high} 之间{'，是整数' if types is int else ''}")
+        if not isinstance(self.hidden_act, str) or self.hidden_act not in ACTIVATIONS:
             raise ConfigError(f"hidden_act={self.hidden_act!r} 不认识；可选：{'、'.join(ACTIVATIONS)}")
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(

@@ -38,8 +38,19 @@ class HubEntry:
 
 
 def pins(path: Path) -> dict[str, dict]:
-    """Hub id -> {"revision", "files", "source"}; empty where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Hub id -> {"revision", "files", "source"}; empty where there is no such file.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for pin in found.values():
+            if not isinstance(pin.get("revision"), str | None) or not isinstance(pin.get("files", {}), dict):
+                raise TypeError("revision、files")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} 损坏（{error}）；请用 git 恢复它") from error
+    return found
 
 
 def _entry(id: str, **facts: object) -> HubEntry:

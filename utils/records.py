@@ -40,15 +40,35 @@ def read_recorded(number: int) -> dict[str, Any]:
     """
     file = recorded_file(number)
     try:
-        return json.loads(file.read_text(encoding="utf-8"))["tables"]
+        tables = json.loads(file.read_text(encoding="utf-8"))["tables"]
+        for name, table in tables.items():
+            _check_table(name, table)
+        return tables
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file}：记录文件损坏（{error}）；请用 git 恢复它，或重新记录") from None
 
 
+def _check_table(name: str, table: dict[str, Any]) -> None:
+    """KeyError or TypeError if a recorded table lacks what a chapter or `recording` reads of it."""
+    kinds = {"rows": list, "bands": dict, "profile": str, "parameters": dict, "seconds": float | int, "date": str,
+             "hardware": dict, "code": dict, "cases": str, "data": dict}
+    if wrong := [key for key, kind in kinds.items() if not isinstance(table[key], kind)]:
+        raise TypeError(f"{name}: {', '.join(wrong)}")
+    limits = [band[end] for band in table["bands"].values() for end in ("low", "high")]
+    if not all(isinstance(limit, float | int) for limit in limits) or not all(map(_is_row, table["rows"])):
+        raise TypeError(f"{name}: bands, rows")
+    table["hardware"]["processor"], table["hardware"]["cores"]
+
+
+def _is_row(row: Any) -> bool:
+    parts = {"case": dict, "result": dict, "seconds": float | int}
+    return isinstance(row, dict) and all(isinstance(row.get(part), kind) for part, kind in parts.items())
+
+
 def read_partial(number: int) -> list[dict[str, Any]]:
-    """What an unfinished recording has saved. A last line cut short by a kill is left out."""
+    """What an unfinished recording has saved. What is no row is left out, as is a last line cut short by a kill."""
     try:
         lines = partial_file(number).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -56,9 +76,11 @@ def read_partial(number: int) -> list[dict[str, Any]]:
     saved = []
     for line in lines:
         try:
-            saved.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             continue  # only ever the line during whose writing the process died
+        if isinstance(entry, dict) and {"table", "key"} <= entry.keys() and ("complete" in entry or _is_row(entry)):
+            saved.append(entry)
     return saved
 
 
@@ -190,7 +212,7 @@ class Chapter:
         self, name: str, key: str, function: Callable[..., dict[str, Any]], cases: list[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         saved = [line for line in read_partial(self.number) if line["table"] == name and line["key"] == key]
-        done = {case_key(line["case"]): line for line in saved if "case" in line}
+        done = {case_key(line["case"]): line for line in saved if _is_row(line)}
         for position, case in enumerate(cases, start=1):
             if case_key(case) not in done:
                 started = time.perf_counter()

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 from .files import write_atomically
 from .progress import Progress
 
@@ -53,8 +53,9 @@ class Plan:
     patience: int | None = None
 
     def __post_init__(self):
-        if self.steps < 1 or self.learning_rate <= 0 or not 0 <= self.warmup <= 1:
-            raise ConfigError(f"训练计划不合理：steps={self.steps}，learning_rate={self.learning_rate}，warmup={self.warmup}")
+        possible = 1 <= self.steps < math.inf and 0 < self.learning_rate < math.inf and 0 <= self.warmup <= 1
+        if not (possible and 0 <= self.weight_decay < math.inf and 0 < self.clip_norm < math.inf and 0 <= self.beta_2 < 1):
+            raise ConfigError(f"训练计划不合理：{self}")
         if self.decay not in ("linear", "cosine", "constant"):
             raise ConfigError(f"decay={self.decay!r} 不认识；可选：linear、cosine、constant")
 
@@ -220,21 +221,25 @@ class Trainer:
 
         Raises:
             ConfigError: the file belongs to another plan or another model.
+            DataError: the file is damaged.
         """
-        with np.load(self.state) as arrays:
+        try:
+            with np.load(self.state) as file:
+                arrays = dict(file)
             meta = json.loads(arrays["meta"].tobytes())
-            variables = self._variables()
-            fits = meta["plan"] == asdict(self.plan) and all(
-                f"v{i}" in arrays and arrays[f"v{i}"].shape == tuple(v.shape) for i, v in enumerate(variables)
-            )
-            if not fits:
-                raise ConfigError(f"{self.state} 属于另一个训练计划或模型；请删除它，或换一个 state 文件名")
-            for i, variable in enumerate(variables):
-                variable.assign(arrays[f"v{i}"])
-            best = [arrays[name] for name in arrays.files if name.startswith("b")]
-        self.best = best or None
-        self.step = meta["step"]
-        self.history = History(**meta["history"])
+            history = History(**meta["history"])
+        except Exception as error:  # zipfile, zlib, json and NumPy have a dozen classes for what is damaged
+            raise DataError(f"{self.state} 读不出来（{error}）：文件损坏；请删除它，训练会从头开始") from error
+        variables, trainable = self._variables(), self.model.trainable_variables
+        shapes = {f"v{i}": tuple(v.shape) for i, v in enumerate(variables)}
+        if "b0" in arrays:
+            shapes |= {f"b{i}": tuple(v.shape) for i, v in enumerate(trainable)}
+        if meta["plan"] != asdict(self.plan) or {n: a.shape for n, a in arrays.items() if n != "meta"} != shapes:
+            raise ConfigError(f"{self.state} 属于另一个训练计划或模型；请删除它，或换一个 state 文件名")
+        for i, variable in enumerate(variables):
+            variable.assign(arrays[f"v{i}"])
+        self.best = [arrays[f"b{i}"] for i in range(len(trainable))] if "b0" in arrays else None
+        self.step, self.history = meta["step"], history
 
 
 def token_loss(model: keras.Model, batch: dict, training: bool):

@@ -91,23 +91,25 @@ def test_a_page_links_to_its_executed_notebook_its_source_and_its_colab_copy(ado
 
 
 def test_publication_finds_every_link_without_a_target(adopted, tmp_path):
-    root, downloads = adopted.parents[1], ("book.zip", "book.pdf")
-    assert links.faults(adopted, root, [SmallBook.page], downloads) == []
-    assert any("Colab" in fault for fault in links.faults(adopted, root, [], downloads))
-    assert any("book.pdf" in fault for fault in links.faults(adopted, root, [SmallBook.page], ["book.zip"]))
-    broken = tmp_path / "html"
-    shutil.copytree(adopted, broken)
-    (broken / "texts" / "bert.html").unlink()
-    page = broken / "texts" / "lora.html"
+    root, published = adopted.parents[1], tmp_path / "html"
+    shutil.copytree(adopted, published)
+    for name in ("book.zip", "book.pdf"):  # publication writes them before it looks
+        (published / name).touch()
+    assert links.faults(published, root, [SmallBook.page]) == []
+    assert any("Colab" in fault for fault in links.faults(published, root))
+    for name in ("book.pdf", "texts/bert.html"):
+        (published / name).unlink()
+    page = published / "texts" / "lora.html"
     page.write_text(page.read_text(encoding="utf-8").replace("</article>", '<a href="both.html#nowhere">x</a></article>'), encoding="utf-8")
-    found = links.faults(broken, root, [SmallBook.page], downloads)
+    found = links.faults(published, root, [SmallBook.page])
+    assert any(fault.endswith("没有 book.pdf") for fault in found)
     assert any(fault.endswith("没有 texts/bert.html") for fault in found)
     assert "texts/lora.html: texts/both.html 里没有 #nowhere" in found
     assert any(fault.startswith("texts/both.html: 网站上没有") for fault in found) is False
 
 
 def test_no_link_of_the_real_site_leads_nowhere(real_site, root):
-    assert links.faults(real_site, root, {chapter.id for chapter in all_chapters(root)}, ("book.zip", "book.pdf")) == []
+    assert links.faults(real_site, root, {chapter.id for chapter in all_chapters(root)}) == []
 
 
 def test_every_chapter_shows_its_date_its_run_card_and_what_it_asks_of_the_reader(real_site, root):

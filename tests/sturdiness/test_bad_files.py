@@ -124,7 +124,6 @@ def test_the_parts_of_a_damaged_checkpoint_are_read_or_refused(tmp_path, made):
             assert str(folder) in str(error)
 
 
-@pytest.mark.xfail(strict=True, run=False, reason="utils.checkpoints.load takes memory for whatever config.json asks for")
 @scaled
 @cases(60)
 @given(checkpoint())
@@ -139,7 +138,6 @@ def test_a_damaged_checkpoint_becomes_a_model_or_is_refused(tmp_path, made):
         assert model.count_params() > 0 and str(model.report)
 
 
-@pytest.mark.xfail(strict=True, run=False, reason="utils.checkpoints.load takes memory for whatever config.json asks for")
 def test_a_config_that_asks_for_more_than_the_file_holds_is_refused_at_once(tmp_path):
     config = json.dumps({**CONFIGS["backbone"], "num_hidden_layers": 10**9}).encode()
     folder = written(tmp_path / "checkpoint", config, WEIGHTS["backbone"])
@@ -147,7 +145,6 @@ def test_a_config_that_asks_for_more_than_the_file_holds_is_refused_at_once(tmp_
         checkpoints.load("encoder", folder)
 
 
-@pytest.mark.xfail(strict=True, reason="utils.checkpoints.load_tokenizer lets the errors of tokenizers through")
 @scaled
 @cases(60)
 @given(damaged_bytes(VOCABULARY) | st.binary(max_size=60))
@@ -189,7 +186,6 @@ def test_the_catalogue_that_is_damaged_below_can_be_read():
     assert interface_strings.read_catalogue(GOOD) == [("Open file", "打开文件"), ("Close", "关闭"), ("b", "甲")]
 
 
-@pytest.mark.xfail(strict=True, reason="utils.corpora.interface_strings lets struct.error and UnicodeDecodeError through")
 @scaled
 @cases(400)
 @given(damaged_bytes(GOOD) | st.binary(max_size=40).map(lambda tail: GOOD[:4] + tail) | st.binary(max_size=40))
@@ -224,7 +220,6 @@ def state(tmp_path_factory):
     return trainer, path, path.read_bytes()
 
 
-@pytest.mark.xfail(strict=True, reason="utils.training.Trainer.load_state lets the errors of zipfile and NumPy through")
 @scaled
 @cases(60)
 @given(st.data())

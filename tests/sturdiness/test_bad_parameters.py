@@ -75,7 +75,6 @@ def test_any_profile_exists_or_is_refused(name):
         assert "mini" in str(error)
 
 
-@pytest.mark.xfail(strict=True, reason="utils.service.Limits takes NaN and infinity")
 @scaled
 @cases(200)
 @given(st.dictionaries(st.sampled_from([*Limits.__dataclass_fields__]), numbers, max_size=4))
@@ -88,7 +87,6 @@ def test_any_limits_of_the_service_make_sense_or_are_refused(changes):
         assert all(value >= 0 for value in vars(limits).values())
 
 
-@pytest.mark.xfail(strict=True, reason="utils.training.Plan takes an infinite or undefined learning rate")
 @scaled
 @cases(200)
 @given(st.fixed_dictionaries({"steps": numbers, "learning_rate": numbers}, optional={
@@ -104,7 +102,6 @@ def test_any_plan_of_a_training_can_be_followed_or_is_refused(values):
         assert math.isfinite(plan.learning_rate)
 
 
-@pytest.mark.xfail(strict=True, reason="utils.encoder.EncoderConfig does not look at types and ranges")
 @scaled
 @cases(200)
 @given(st.fixed_dictionaries({"vocab_size": numbers}, optional={

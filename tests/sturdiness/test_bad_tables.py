@@ -84,7 +84,6 @@ def here(book, monkeypatch):
     return book
 
 
-@pytest.mark.xfail(strict=True, reason="utils.records.read_recorded does not look inside the tables")
 @scaled
 @cases(200)
 @given(damaged_json(RECORD).map(as_text) | damaged_bytes(as_text(RECORD)))
@@ -99,7 +98,6 @@ def test_a_damaged_record_is_shown_or_refused_and_the_file_is_named(here, chapte
             assert "01.json" in str(error) and "\n" not in str(error)
 
 
-@pytest.mark.xfail(strict=True, reason="utils.records.read_partial takes any JSON value for a row")
 @scaled
 @cases(100)
 @given(st.lists(damaged_json({"table": "main", "key": "k", "case": {"seed": 1}, "result": {"f1": 0.1}, "seconds": 1.0}).map(as_text)
@@ -176,7 +174,6 @@ def test_a_damaged_address_is_used_or_refused(book, content):
 PINS = {"some/model": {"revision": "a" * 40, "files": {"config.json": "b" * 40}, "source": "x"}}
 
 
-@pytest.mark.xfail(strict=True, reason="utils.profiles.pins lets the errors of json through")
 @scaled
 @cases(200)
 @given(damaged_json(PINS).map(as_text) | damaged_bytes(as_text(PINS)))

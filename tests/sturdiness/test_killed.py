@@ -71,7 +71,6 @@ def test_a_training_that_finds_no_room_for_its_state_keeps_the_one_before_and_go
     assert facts(later) == facts(killed[0])
 
 
-@pytest.mark.xfail(strict=True, reason="utils.files.write_atomically leaves its side file behind, and lets the bare OSError through")
 def test_a_training_that_finds_no_room_says_so_in_chinese_and_leaves_nothing_half_written(killed):
     (starved,) = [run for run in killed if run["kind"] == "full"]
     assert starved["error"].startswith("RunError: ") and starved["left"] in ([], ["state.npz"])

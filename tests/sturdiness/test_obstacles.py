@@ -11,8 +11,7 @@ import pytest
 
 from tests.soak import rounds, scaled
 from tests.sturdiness.books import command, linux, whole_entries
-from utils import files
-from utils.book import obstacles
+from utils import files, obstacles
 from utils.errors import RunError
 
 
@@ -80,13 +79,11 @@ def test_a_write_that_finds_no_room_leaves_the_old_file_whole(full_disk):
 
 
 @pytest.mark.parametrize("full_disk", ["write", "fsync", "replace"], indirect=True)
-@pytest.mark.xfail(strict=True, reason="utils.files.write_atomically leaves its side file behind")
 def test_a_write_that_finds_no_room_leaves_nothing_half_written(full_disk):
     attempt(full_disk)
     assert list(full_disk.parent.iterdir()) == [full_disk]
 
 
-@pytest.mark.xfail(strict=True, reason="utils.files.write_atomically lets the bare OSError through")
 def test_a_write_that_finds_no_room_is_an_error_of_the_book(full_disk):
     error = attempt(full_disk)
     assert isinstance(error, RunError) and "磁盘满了" in str(error) and "\n" not in str(error)

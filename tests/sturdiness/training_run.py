@@ -183,7 +183,7 @@ def main() -> None:
     # No room for the next state: the file may be no longer than half of it.
     folder = options.folder / "full"
     folder.mkdir()
-    first = forked(folder, options, kill_after=0.3 * seconds[False])
+    first = forked(folder, options, kill_after=0)
     before = saved_step(folder)
     starved = forked(folder, options, room=(options.folder / "state.npz").stat().st_size // 2)
     left = sorted(path.name for path in folder.iterdir())

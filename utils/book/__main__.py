@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import profiles
+from .. import obstacles, profiles
 from ..errors import BookError
-from . import obstacles
 from .publishing import adopt, colab, pdf, pin, plan, publish, publishable, zip_site
 
 

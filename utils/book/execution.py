@@ -18,8 +18,8 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from .. import obstacles
 from ..records import RESULT_MIME
-from . import obstacles
 from .chapters import Chapter
 from .kernels import Launch, Zygote
 

@@ -20,8 +20,8 @@ from . import dependencies, fingerprints
 from .chapters import Chapter, all_chapters
 from .dependencies import CodeCell, digest
 
-# These cannot change a result: drawing, the records themselves, the wording of errors, the fetching of a pinned file.
-NEUTRAL_MODULES = ("utils.figures", "utils.records", "utils.errors", "utils.hub", "utils.corpora.hub")
+# These cannot change a result: drawing, the records themselves, the wording of errors, how a file is written or fetched.
+NEUTRAL_MODULES = ("utils.figures", "utils.records", "utils.errors", "utils.obstacles", "utils.files", "utils.hub", "utils.corpora.hub")
 PACKAGES = ("tensorflow", "keras", "numpy", "transformers", "tokenizers", "datasets", "seqeval")
 
 
@@ -139,10 +139,10 @@ def entries_of(chapter: Chapter, root: Path, profile: str, parameters: dict[str,
         if only not in (None, name):
             continue
         lines = [line for line in saved if line["table"] == name and line["key"] == table.key]
-        complete = next((line for line in reversed(lines) if "complete" in line), None)
+        by_case = {records.case_key(line["case"]): line for line in lines if "complete" not in line}
+        complete = next((line for line in reversed(lines) if by_case.keys() >= set(line.get("complete", [""]))), None)
         if complete is None:
             raise RunError(f"{chapter.id}：表 {name} 没有收集完：笔记本没有执行到它，或者它的代码在记录时被改了")
-        by_case = {records.case_key(line["case"]): line for line in lines if "case" in line}
         rows = [{part: by_case[case][part] for part in ("case", "result", "seconds")} for case in complete["complete"]]
         kept[name] = {
             "rows": rows, "bands": complete["bands"], "profile": profile, "parameters": parameters,
@@ -165,7 +165,7 @@ def circumstances(root: Path) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **versions},
-        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "memory_gib": _memory(),
+        "hardware": {"processor": _processor(), "cores": _cores(), "memory_gib": _memory(),
                      "device": fingerprints.device_name()},
         "commit": git("rev-parse", "HEAD"),
         "modified": bool(changed),
@@ -179,6 +179,11 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores() -> int | None:
+    """How many cores this process may use; fewer than the machine has where a run was bound to some of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _memory() -> float | None:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import profiles
+from .. import obstacles, profiles
 from .. import records as chapter_records
 from ..errors import BookError, ConfigError, RunError
-from . import cache, dependencies, fingerprints, locks, obstacles, recording
-from .chapters import Chapter, find
 from ..files import write_atomically
+from . import cache, dependencies, fingerprints, locks, recording
+from .chapters import Chapter, find
 from .results import ChapterResult
 
 TIMEOUTS = {"mini": 600.0, "full": 4 * 3600.0}  # seconds for a whole notebook

@@ -48,22 +48,25 @@ def read_catalogue(content: bytes) -> list[tuple[str, str]]:
     Where an entry has a plural, the English plural stands for it: Chinese has one form.
 
     Raises:
-        DataError: the bytes are no .mo file.
+        DataError: the bytes are no .mo file, or it is damaged.
     """
     order = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}.get(content[:4])
     if order is None:
         raise DataError("这不是 .mo 文件：开头的四个字节不对；请重新安装它所在的包")
-    _, count, sources, translations = struct.unpack_from(order + "4I", content, 4)
 
     def text(table: int, index: int) -> str:
         length, start = struct.unpack_from(order + "2I", content, table + 8 * index)
-        return content[start : start + length].decode("utf-8")
+        return struct.unpack_from(f"{length}s", content, start)[0].decode("utf-8")
 
     pairs = []
-    for index in range(count):
-        source = text(sources, index).rpartition("\x04")[2].split("\x00")[-1]
-        if source:
-            pairs.append((source, text(translations, index).split("\x00")[0]))
+    try:
+        _, count, sources, translations = struct.unpack_from(order + "4I", content, 4)
+        for index in range(count):
+            source = text(sources, index).rpartition("\x04")[2].split("\x00")[-1]
+            if source:
+                pairs.append((source, text(translations, index).split("\x00")[0]))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise DataError(f"这个 .mo 文件损坏了（{error}）；请重新安装它所在的包") from error
     return pairs
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 
@@ -54,8 +55,8 @@ class Limits:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if value < 0 or value == 0 and field.name != "wait_seconds":
-                raise ConfigError(f"服务的限制 {field.name}={value} 不合理：要大于 0")
+            if not 0 <= value < math.inf or value == 0 and field.name != "wait_seconds":
+                raise ConfigError(f"服务的限制 {field.name}={value} 不合理：要大于 0，并且有限")
         if self.texts > self.queue:
             raise ConfigError(f"一个请求可有 {self.texts} 条文字，队列却只有 {self.queue} 位：满额的请求永远进不来")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from ..errors import causes
+from .errors import causes
 
 REASONS = {
     (errno.ENOSPC, errno.EDQUOT): "磁盘满了，写不下 {where}：腾出空间再运行一次，做完的都还在",
@@ -14,10 +14,13 @@ REASONS = {
 }
 
 
-def explain(error: BaseException) -> str | None:
-    """One line in Chinese about the first refusal behind an error; None if there is none, and the book is at fault."""
+def explain(error: BaseException, where: object = "输出") -> str | None:
+    """One line in Chinese about the first refusal behind an error; None if there is none, and the book is at fault.
+
+    `where` names the file if the error itself does not.
+    """
     for one in causes(error):
         for numbers, reason in REASONS.items():
             if isinstance(one, OSError) and one.errno in numbers:
-                return reason.format(where=one.filename or "输出")
+                return reason.format(where=one.filename or where)
     return None
