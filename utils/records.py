@@ -59,7 +59,8 @@ def _check_table(name: str, table: dict[str, Any]) -> None:
     limits = [band[end] for band in table["bands"].values() for end in ("low", "high")]
     if not all(isinstance(limit, float | int) for limit in limits) or not all(map(_is_row, table["rows"])):
         raise TypeError(f"{name}: bands, rows")
-    table["hardware"]["processor"], table["hardware"]["cores"]
+    if missing := {"processor", "cores"} - table["hardware"].keys():
+        raise KeyError(f"{name}: {', '.join(sorted(missing))}")
 
 
 def _is_row(row: Any) -> bool:
@@ -67,8 +68,17 @@ def _is_row(row: Any) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(part), kind) for part, kind in parts.items())
 
 
+def _is_end(line: dict[str, Any]) -> bool:
+    """Whether a line says that a table is complete: the keys of its cases, and its bands."""
+    cases = line.get("complete")
+    return isinstance(cases, list) and all(isinstance(case, str) for case in cases) and isinstance(line.get("bands"), dict)
+
+
 def read_partial(number: int) -> list[dict[str, Any]]:
-    """What an unfinished recording has saved. What is no row is left out, as is a last line cut short by a kill."""
+    """What an unfinished recording has saved: rows, and the ends of tables (they alone have "complete").
+
+    What is neither is left out, as is a last line cut short by a kill.
+    """
     try:
         lines = partial_file(number).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -79,8 +89,9 @@ def read_partial(number: int) -> list[dict[str, Any]]:
             entry = json.loads(line)
         except ValueError:
             continue  # only ever the line during whose writing the process died
-        if isinstance(entry, dict) and {"table", "key"} <= entry.keys() and ("complete" in entry or _is_row(entry)):
-            saved.append(entry)
+        if isinstance(entry, dict) and {"table", "key"} <= entry.keys():
+            if _is_end(entry) if "complete" in entry else _is_row(entry):
+                saved.append(entry)
     return saved
 
 
@@ -212,7 +223,7 @@ class Chapter:
         self, name: str, key: str, function: Callable[..., dict[str, Any]], cases: list[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         saved = [line for line in read_partial(self.number) if line["table"] == name and line["key"] == key]
-        done = {case_key(line["case"]): line for line in saved if _is_row(line)}
+        done = {case_key(line["case"]): line for line in saved if "complete" not in line}
         for position, case in enumerate(cases, start=1):
             if case_key(case) not in done:
                 started = time.perf_counter()

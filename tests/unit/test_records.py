@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import random
 import statistics
 import types
@@ -88,6 +89,27 @@ def test_a_recording_goes_on_after_a_kill_and_repeats_no_finished_case(recording
     rows = records.Chapter(13, record=True).collect("main", train, CASES)
     assert calls == [1, 2, 3, 3]
     assert [row["f1"] for row in rows] == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("end", [{"complete": 3, "bands": {}}, {"complete": [{}], "bands": {}}, {"complete": ["x"]},
+                                 {"complete": ["x"], "bands": 1}])
+def test_a_damaged_end_of_a_table_is_no_end_and_a_sound_one_is(recording_plan, end):
+    head = {"table": "main", "key": "k"}
+    sound = {**head, "complete": [records.case_key(CASES[0])], "bands": {}}
+    file = records.partial_file(13)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{json.dumps({**head, **end})}\n{json.dumps(sound)}\n", encoding="utf-8")
+    assert records.read_partial(13) == [sound]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no binding to cores here")
+def test_a_recording_that_is_bound_to_one_core_says_one(tmp_path):
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(usable)})
+    try:
+        assert recording.circumstances(tmp_path)["hardware"]["cores"] == 1
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 def test_rows_of_edited_code_are_not_reused(recording_plan):

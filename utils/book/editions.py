@@ -16,7 +16,7 @@ import yaml
 from .. import profiles
 from . import catalogues, interface
 from .catalogues import Count
-from .stage import Stage, pages, source_of
+from .stage import Stage, source_of
 from .strings import translate_markdown, translate_notebook
 
 DOWNLOAD = re.compile(r'"(book\.(?:zip|pdf))"')  # they lie beside the Chinese pages

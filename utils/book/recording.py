@@ -140,7 +140,8 @@ def entries_of(chapter: Chapter, root: Path, profile: str, parameters: dict[str,
             continue
         lines = [line for line in saved if line["table"] == name and line["key"] == table.key]
         by_case = {records.case_key(line["case"]): line for line in lines if "complete" not in line}
-        complete = next((line for line in reversed(lines) if by_case.keys() >= set(line.get("complete", [""]))), None)
+        ends = [line for line in lines if "complete" in line and by_case.keys() >= set(line["complete"])]
+        complete = ends[-1] if ends else None
         if complete is None:
             raise RunError(f"{chapter.id}：表 {name} 没有收集完：笔记本没有执行到它，或者它的代码在记录时被改了")
         rows = [{part: by_case[case][part] for part in ("case", "result", "seconds")} for case in complete["complete"]]
