@@ -11,6 +11,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ def tables(chapter: Chapter, root: Path, parameters: dict[str, Any]) -> dict[str
         behind = dependencies.rests_on(all_statements, function)
         nodes = [*(statement.node for statement in behind), function]
         modules = dependencies.helper_files(nodes, root, NEUTRAL_MODULES)
-        trees = {module: dependencies.parse(file.read_text("utf-8")) for module, file in modules.items()}
+        helpers = {module: _helper(file.read_text("utf-8")) for module, file in modules.items()}
         code = {"notebook": _hash(nodes)}
-        if trees.pop("utils.profiles", None):
-            code["profile"] = _profile_hash([*nodes, *trees.values()], _profile_name(cells), root)
-        code.update({modules[module].relative_to(root).as_posix(): _hash([tree]) for module, tree in trees.items()})
+        if helpers.pop("utils.profiles", None):
+            read = _attributes(nodes).union(*(names for _, names in helpers.values()))
+            code["profile"] = _profile_hash(read, _profile_name(cells), root)
+        code.update({modules[module].relative_to(root).as_posix(): value for module, (value, _) in helpers.items()})
         behind_cases = [statement.node for statement in dependencies.rests_on(all_statements, cases)]
         data = fingerprints.data_hashes(modules, root)
         found[name] = Table(name, code, _hash([*behind_cases, cases]), data)
@@ -225,9 +227,19 @@ def _profile_name(cells: Sequence[CodeCell]) -> str:
     return default.value if isinstance(default, ast.Constant) else "mini"
 
 
-def _profile_hash(trees: Sequence[ast.AST | None], name: str, root: Path) -> str:
+@lru_cache(maxsize=None)
+def _helper(source: str) -> tuple[str, frozenset[str]]:
+    """Hash of a helper module and the attributes that it reads; kept, because every table of every chapter asks."""
+    tree = dependencies.parse(source)
+    return _hash([tree]), _attributes([tree])
+
+
+def _attributes(trees: Sequence[ast.AST | None]) -> frozenset[str]:
+    return frozenset(node.attr for tree in trees if tree for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+
+
+def _profile_hash(read: frozenset[str], name: str, root: Path) -> str:
     """Hash of the profile's values that the code reads. Thus a new field, or another model in the table, changes nothing."""
-    read = {node.attr for tree in trees if tree for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     values = asdict(profiles.PROFILES[name]) if name in profiles.PROFILES else {}
     return digest("\n".join(f"{key}={values[key]!r}".replace(str(root), "") for key in sorted(values) if key in read))
 
