@@ -13,10 +13,8 @@ below 0.8. The pure functions below import NumPy only, so that a test can call t
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -68,15 +66,21 @@ def features(tokenizer, rows, width: int) -> dict[str, np.ndarray]:
 
 
 def load_model(folder: Path, labels: int):
-    """The old class filled from the shipped checkpoint; refuses if the embeddings are not those of the file."""
-    from safetensors.numpy import load_file
-    from transformers import TFBertForTokenClassification
+    """The old class filled from the shipped checkpoint; refuses if the embeddings are not those of the file.
 
-    model = TFBertForTokenClassification.from_pretrained(str(folder), num_labels=labels)
-    stored = load_file(folder / "model.safetensors")["bert.embeddings.word_embeddings.weight"].astype("float32")
-    loaded = model.bert.embeddings.weight.numpy()
-    if not np.allclose(stored, loaded, atol=1e-6):
-        raise SystemExit("museum: the checkpoint was not loaded into the TensorFlow class; check transformers and safetensors")
+    `from_pretrained` of 4.57.6 iterates over the open safetensors file, which that package does not allow; the function
+    below it takes a dictionary of arrays as well. Only the classifier may be new.
+    """
+    from safetensors.numpy import load_file
+    from transformers import BertConfig, TFBertForTokenClassification
+    from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
+
+    stored = {name: array.astype("float32") for name, array in load_file(folder / "model.safetensors").items()}
+    model = TFBertForTokenClassification(BertConfig.from_pretrained(str(folder), num_labels=labels))
+    model, told = load_pytorch_state_dict_in_tf2_model(model, stored, allow_missing_keys=True, output_loading_info=True)
+    new = sorted(name for name in told["missing_keys"] if not name.startswith("classifier."))
+    if new or not np.allclose(stored["bert.embeddings.word_embeddings.weight"], model.bert.embeddings.weight.numpy()):
+        raise SystemExit(f"museum: the checkpoint was not loaded into the TensorFlow class ({new}); check transformers and safetensors")
     return model
 
 
@@ -124,10 +128,10 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path.insert(0, str(ROOT))
     import tensorflow as tf
-    import transformers
     from transformers import BertTokenizerFast
 
     from utils import corpora, metrics, profiles
+    from utils.book.recording import circumstances
 
     tf.keras.utils.set_random_seed(1)
     news = corpora.people_daily("silver")
@@ -148,9 +152,7 @@ def main() -> None:
         "conlleval": metrics.entity_scores(true, found, mode="conlleval").f1,
         "train_seconds": seconds, "real_tokens_per_second": real / seconds,
         "padded_tokens_per_second": options["epochs"] * data["input_ids"].size / seconds,
-        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "transformers": transformers.__version__},
-        "hardware": {"processor": platform.machine(), "cores": os.cpu_count()},
+        **circumstances(ROOT),
     }
     result_file.parent.mkdir(parents=True, exist_ok=True)
     result_file.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

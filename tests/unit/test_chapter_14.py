@@ -122,10 +122,10 @@ def test_the_museums_record_is_shown_or_said_to_be_missing(chapter, tmp_path):
     assert len(chapter["museum_lines"](tmp_path / "museum.json")) == 1
     result = {"test_f1": 0.5, "train_seconds": 60.0, "real_tokens_per_second": 1000.0, "date": "2026-11-25T00:00:00",
               "recipe": {"sentences": 2000, "epochs": 5, "batch_size": 16, "learning_rate": 2e-5, "width": 128},
-              "versions": {"transformers": "4.57.6"}}
+              "versions": {"tensorflow": "2.21.0", "transformers": "4.57.6"}, "hardware": {"cores": 1}}
     (tmp_path / "museum.json").write_text(json.dumps(result))
     text = "\n".join(chapter["museum_lines"](tmp_path / "museum.json"))
-    assert "50.0" in text and "2e-05" in text and "4.57.6" in text
+    assert "50.0" in text and "2e-05" in text and "4.57.6" in text and "1 个核" in text
 
 
 def test_the_museum_trains_on_the_sentences_of_chapter_13(museum):
