@@ -1,4 +1,4 @@
-"""The appendix: terms unique and used rightly, every erratum listed and linked, every command it names exists."""
+"""The appendix: terms unique and used rightly, symbols and errata listed and linked, every command it names exists."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from utils.book import __main__ as command_line
 from utils.book import chapters, lint_text, stage
 
 EXTRA = {"bibliography"}  # the one directive beside those of the lint, in the list of references
+EXPLAINED = re.compile(r"[^。]+。见(\[第 \d+ 章\]\(#ch-\d\d\))(?:，最早在(\[第 \d+ 章\]\(#ch-\d\d\)))?。")
 
 
 def folder(root):
@@ -26,6 +27,18 @@ def markdown(path):
 
 def pages(root):
     return [stage.source_of(page, root) for page in stage.pages(root)]
+
+
+@pytest.fixture(scope="module")
+def prose(root):
+    """Number of a chapter -> its Markdown, in the order of the contents."""
+    paths = [path for path in pages(root) if path.stem[:2].isdigit()]
+    return {int(path.stem[:2]): "\n\n".join(markdown(path)) for path in paths}
+
+
+def chapters_of(text):
+    """The chapters that the end of an entry names: the one that treats the term, then the first that explains it."""
+    return [int(re.search(r"\d+", link).group()) for link in EXPLAINED.fullmatch(text).groups() if link]
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +63,33 @@ def test_each_term_stands_once_whatever_its_case(glossary):
     assert len(glossary) >= 100
 
 
-def test_each_entry_is_a_chinese_sentence_with_its_chapter(glossary):
+def test_each_entry_is_a_chinese_sentence_with_its_chapter(glossary, prose):
+    order = list(prose)
     for names, text in glossary:
-        assert re.fullmatch(r"[^。]+。见\[第 (\d+) 章\]\(#ch-\d\d\)。", text), names
-        number, label = re.search(r"第 (\d+) 章\]\(#ch-(\d\d)\)", text).groups()
-        assert int(number) == int(label) and 1 <= int(number) <= chapters.LAST, names
+        assert EXPLAINED.fullmatch(text), names
+        for number, label in re.findall(r"\[第 (\d+) 章\]\(#ch-(\d\d)\)", text):
+            assert int(number) == int(label) and 1 <= int(number) <= chapters.LAST, names
+        treated, *first = map(order.index, chapters_of(text))
+        assert all(place < treated for place in first), names
 
 
 def test_a_written_chapter_uses_the_terms_that_name_it(glossary, root):
     written = {found.number: found.path.read_text(encoding="utf-8").casefold() for found in chapters.all_chapters(root)}
     for names, text in glossary:
-        number = int(re.search(r"第 (\d+) 章", text).group(1))
         spelled = [part.strip().casefold() for name in names for part in name.split(",")]
-        assert number not in written or any(name in written[number] for name in spelled), (number, names)
+        for number in chapters_of(text):
+            assert number not in written or any(name in written[number] for name in spelled), (number, names)
+
+
+def test_no_chapter_before_the_first_one_named_introduces_the_term(glossary, prose):
+    """A term is introduced in bold with a word in Latin letters after it, or with one of its English names."""
+    order = list(prose)
+    for (term, *english), text in glossary:
+        names = "|".join(re.escape(part.strip()) for name in english for part in name.split(",")) or "(?!)"
+        bold, named = rf"\*\*{re.escape(term)}\*\*（[^）]*[A-Za-z]{{3}}", rf"(?i){re.escape(term)}(?:\*\*)?（(?:{names})"
+        for number in order[:min(map(order.index, chapters_of(text)))]:
+            found = re.search(bold, prose[number]) or re.search(named, prose[number])
+            assert not found, f"{term}：第 {number} 章已经介绍（{found.group()}），附录 A 要写上它"
 
 
 def test_every_term_role_of_the_book_finds_its_term(glossary, root):
@@ -77,6 +104,35 @@ def test_every_term_role_of_the_book_finds_its_term(glossary, root):
 def test_every_concept_of_the_maps_is_explained(glossary):
     known = {term for names, _ in glossary for term in names}
     assert {concept.term for concept in concept_maps.CONCEPTS.values()} - known == set()
+
+
+# --- symbols ------------------------------------------------------------------------------------------------------------
+
+
+def pieces(formula):
+    """The commands and characters of a formula; braces and spaces that only group are left out."""
+    return re.findall(r"\\[A-Za-z]+|\\.|[^\s{}]", formula)
+
+
+def holds(formulas, wanted):
+    return any(formula[i:i + len(wanted)] == wanted for formula in formulas for i in range(len(formula)))
+
+
+def test_the_chapter_of_each_symbol_uses_it_and_no_earlier_one_unless_its_row_says_so(root, prose):
+    """Lone letters are asked only whether the chapter has them: earlier ones stand inside words and other symbols."""
+    text = (folder(root) / "B-symbols.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (\$.+?) \| (.+) \| \[(\d+)\]\(#ch-(\d\d)\) \|$", text)
+    assert len(rows) == len(re.findall(r"(?m)^\| \$", text)) >= 60
+    formulas = {number: [pieces(one or other) for one, other in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", page, re.DOTALL)]
+                for number, page in prose.items()}
+    order = list(prose)
+    for symbols, meaning, number, label in rows:
+        assert int(number) == int(label), symbols
+        said = {int(other) for group in re.findall(r"第 ([\d、]+) 章", meaning) for other in group.split("、")}
+        for symbol in map(pieces, re.findall(r"\$([^$]+)\$", symbols)):
+            assert holds(formulas[int(number)], symbol), (symbols, number)
+            earlier = set(order[:order.index(int(number))]) - said
+            assert len("".join(symbol)) == 1 or not [other for other in earlier if holds(formulas[other], symbol)], symbols
 
 
 # --- errata -------------------------------------------------------------------------------------------------------------
