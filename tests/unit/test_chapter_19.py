@@ -86,6 +86,21 @@ def test_multi_label_scores_are_those_of_sklearn(chapter, random):
     assert found["all"] == pytest.approx(metrics.accuracy_score(truth, predicted))
 
 
+def test_negative_probability_is_the_softmax_of_the_first_class(chapter, random):
+    logits = random.normal(size=(6, 2)).astype("float32")
+    expected = np.exp(logits[:, 0]) / np.exp(logits).sum(axis=1)
+    assert chapter["negative_probability"](logits) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("values, word", [
+    ([0.7], "没有赢过"), ([0.9], "这一次高过"), ([0.81, 0.79, 0.83], "没有明显赢过"), ([0.9, 0.91, 0.89], "赢过"),
+])
+def test_the_verdict_wants_two_deviations_over_the_rival(chapter, capsys, values, word):
+    chapter["verdict"]("编码器", values, "字 n 元", 0.8)
+    out = capsys.readouterr().out
+    assert out.startswith(f"结论：编码器（{len(values)} 次运行）{word}“字 n 元”，差 {100 * (np.mean(values) - 0.8):+.1f}")
+
+
 # --- losses ---------------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +209,37 @@ def test_tower_logits_keep_the_order_of_the_pairs(chapter):
     found = chapter["tower_logits"](model, pairs)
     alone = [chapter["tower_logits"](model, ([a], [b]))[0] for a, b in list(zip(*pairs))[:3]]
     assert found == pytest.approx(np.array(alone * 30), abs=1e-5)
+
+
+@pytest.fixture
+def small_encoder(chapter):
+    """The chapter starts from a random encoder of one small layer."""
+    shipped = chapter["load_encoder"]
+
+    def load(seed):
+        keras.utils.set_random_seed(seed)
+        return Encoder(EncoderConfig(len(chapter["tokenizer"]), 16, 1, 2, 32))
+
+    chapter["load_encoder"] = load
+    yield
+    chapter["load_encoder"] = shipped
+
+
+def test_every_kind_of_model_takes_a_step_and_scores_each_text(chapter, small_encoder):
+    """They are trained in the recorded tables only, so no executed notebook shows that they still work."""
+    pairs = ["开灯", "几点了"], ["把灯打开", "停止播放"], np.array([1, 0])
+    towers = chapter["fit_towers"](pairs, pairs, rounds=1)
+    assert chapter["tower_logits"](towers, pairs).shape == (2, 2)
+    cross = chapter["fit_cross"](pairs, pairs, rounds=1)
+    assert prediction.predict_texts(cross, chapter["encode_pairs"](pairs)).shape == (2,)
+    texts = ["房间很好", "电脑太慢"], np.array([[0, 1], [1, 0]])
+    multi = chapter["fit_multi"](texts, texts, rounds=1)
+    assert prediction.text_logits(multi, chapter["encode"](texts[0])).shape == (2, 2)
+
+
+def test_ngram_model_takes_the_strength_that_it_is_told(chapter):
+    train = ["好吃", "好看", "坏了", "坏人"], np.array([1, 1, 0, 0])
+    assert chapter["ngram_model"](train, train, 2, strengths=(7,))[-1].C == 7
 
 
 def test_ngram_model_learns_what_characters_tell(chapter):

@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, encoder, prediction, profiles
+from utils import batching, checkpoints, encoder, prediction, profiles, training
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,23 @@ def test_the_matching_head_is_the_written_formula(chapter, tiny):
     assert np.allclose(prediction.batch_logits(tiny, batch)[0][inside], expected[inside], atol=1e-4)
 
 
+@pytest.mark.parametrize("match, extra", [(True, 2), (False, 0)])
+def test_a_step_of_training_reaches_every_layer_of_either_head(chapter, match, extra):
+    keras.utils.set_random_seed(0)
+    model = chapter["SpanModel"](encoder.Encoder(encoder.EncoderConfig(len(chapter["tokenizer"]), 16, 1, 2, 32)), match)
+    rows = [row("在□的", "南京人爱南京。", "南京"), row("谁?", "北京的冬天很冷。")]
+    windows = chapter["encode"](rows)
+    marks = [chapter["targets"](window, rows[window["row"]]) for window in windows]
+    batch = {name: ops.convert_to_tensor(value) for name, value in chapter["pad"](windows, [0, 1], marks).items()}
+    trainer = training.Trainer(model, chapter["span_loss"], None, training.Plan(1, 1e-2), label=None)
+    before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+    assert len(before) == len(model.encoder.trainable_variables) + 2 + extra
+    assert math.isfinite(float(trainer.train_step(batch)))
+    moved = [np.abs(ops.convert_to_numpy(v) - old).max() for v, old in zip(model.trainable_variables, before)]
+    head = [change for change, old in zip(moved, before) if old.shape in ((16, 2), (16, 32))][-1 - match :]
+    assert min(head) > 1e-3 and moved[0] > 1e-3  # kernels of the head (a bias adds the same to every place), embeddings
+
+
 def test_reading_returns_a_piece_of_the_paragraph_no_longer_than_allowed(chapter, tiny):
     rows = [row("在□的", "南京人爱南京。", "南京"), row("谁?", "北京的冬天比南京冷得多,他不喜欢那里的冬天。", "北京")]
     for (text, sure), r in zip(chapter["read"](tiny, rows), rows):
@@ -198,6 +215,29 @@ def test_the_threshold_is_the_best_of_all_thresholds(chapter):
     reached = chapter["score"](chapter["answered"](found, threshold), rows)[1]
     assert reached == max(values)
     assert all(chapter["score"](chapter["answered"](found, t), rows)[1] <= reached for t in np.linspace(-5, 5, 400))
+
+
+@pytest.mark.parametrize("values, words", [([57.0], "没有赢过“甲”"), ([59.0], "这一次高过“甲”"), ([57, 59, 61], "没有明显赢过“甲”"),
+                                           ([70, 71, 72], "赢过“甲”")])
+def test_the_verdict_wants_two_deviations_over_the_rival(chapter, capsys, values, words):
+    chapter["verdict"]("混合", values, "“甲”", 58.0)
+    assert f"F1 {words}，差" in capsys.readouterr().out
+
+
+def test_a_recorded_row_holds_the_scores_of_both_kinds_of_questions(chapter):
+    """With stand-ins for training and reading: on the mixed questions, the threshold of the validation set decides."""
+    answerable, absent = row("□一", "甲甲在", "甲甲"), row("□二", "乙乙在")
+    chance = {"甲甲在": ("甲甲", 3.0), "乙乙在": ("乙乙", 1.0)}
+    stand_ins = {"dev_all": [answerable, absent], "test_all": [answerable, absent, absent], "test_rows": [answerable],
+                 "build": lambda *_: None, "training_rows": lambda *_: [], "read": lambda _, rows: [chance[r["context"]] for r in rows],
+                 "fit": lambda *_: training.History(best_score=40.0)}
+    original = {name: chapter.get(name) for name in stand_ins}
+    chapter.update(stand_ins)
+    try:
+        found = chapter["run_reader"]("shipped", True, 1, 1, 1e-3, 1)
+    finally:
+        chapter.update(original)
+    assert found == {"exact": 100.0, "f1": 100.0, "dev_f1": 40.0, "threshold": 2.0, "mixed_f1": 100.0}
 
 
 # --- retrieval ----------------------------------------------------------------------------------------------------------
