@@ -12,11 +12,11 @@ from keras import ops
 from scipy import optimize, stats
 
 from tests.unit.notebook_code import definitions
-from utils import batching, finetuning, metrics, prediction, training
+from utils import batching, finetuning, heads, metrics, prediction, prompts, training
 from utils.batching import Windows
 from utils.encoder import Encoder, EncoderConfig
 
-CONSTANTS = ("SPECIAL", "PLAIN", "STEPS", "INNER", "FURTHER_STEPS", "FURTHER_TOKENS")
+CONSTANTS = ("NAME_CONTEXTS", "GIVEN", "SURNAMES", "SPECIAL", "PLAIN", "STEPS", "INNER", "FURTHER_STEPS", "FURTHER_TOKENS")
 CONFIG = EncoderConfig(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
                        hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.0, max_position_embeddings=64, initializer_range=0.3)
 VOCABULARY = {name: i for i, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "["])}
@@ -28,7 +28,7 @@ TOKENIZER = SimpleNamespace(all_special_ids=[0, 1, 2, 3, 4], pad_token_id=0, unk
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
     names = {"np": np, "keras": keras, "ops": ops, "tf": tf, "stats": stats, "re": re, "functools": functools, "batching": batching,
-             "finetuning": finetuning, "metrics": metrics, "prediction": prediction, "training": training, "tokenizer": TOKENIZER, "LIVE_FACTOR": 0.3}
+             "finetuning": finetuning, "heads": heads, "metrics": metrics, "prediction": prediction, "training": training, "prompts": prompts, "tokenizer": TOKENIZER, "LIVE_FACTOR": 0.3}
     return definitions("3-code/16-evaluation", names, CONSTANTS)
 
 
@@ -222,6 +222,42 @@ def test_effects_are_what_was_put_in_whatever_the_templates_say(chapter):
 def test_without_an_effect_small_p_values_are_as_rare_as_they_should_be(chapter):
     found = [chapter["spread_p_value"](np.random.default_rng(seed).normal(size=(8, 5)), draws=99)[0] for seed in range(300)]
     assert np.mean(np.array(found) <= 0.05) < 0.09 and np.mean(found) == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_language_head_on_another_encoder_is_the_head_of_the_first_with_the_weights_of_the_second(chapter, model, monkeypatch):
+    keras.utils.set_random_seed(8)
+    language = heads.LanguageModel(Encoder(CONFIG))
+    language.bias.assign(np.random.default_rng(0).normal(size=40))
+    monkeypatch.setitem(chapter, "language", language)
+    batch = {"input_ids": sentence()[None], "attention_mask": np.ones((1, 11), np.int32), "positions": np.array([2, 5], np.int32)}
+    np.testing.assert_allclose(chapter["language_with"](language.encoder)(batch, training=False), language(batch, training=False), atol=1e-6)
+    before = model.get_weights()
+    changed = chapter["language_with"](model.encoder)(batch, training=False)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+    twin = heads.LanguageModel(Encoder(CONFIG))
+    twin.set_weights(language.get_weights())
+    twin.encoder.set_weights(model.encoder.get_weights())
+    np.testing.assert_allclose(changed, twin(batch, training=False), atol=1e-5)
+
+
+def test_recall_of_names_is_a_mean_over_given_names_for_every_template(chapter, monkeypatch):
+    def tag(tagger, sentences):  # finds every name in templates that begin with it; elsewhere only those of 王
+        rows = []
+        for characters in sentences:
+            text, row = "".join(characters), ["O"] * len(characters)
+            surname, start = next((s, text.index(s + g)) for s in chapter["SURNAMES"] for g in chapter["GIVEN"] if s + g in text)
+            given = next(g for g in chapter["GIVEN"] if text[start + len(surname):].startswith(g))
+            if (start == 0 or surname == "王") and given != "晓红":
+                row[start:start + len(surname + given)] = ["B-PER"] + ["I-PER"] * (len(surname + given) - 1)
+            rows.append(row)
+        return rows
+
+    monkeypatch.setitem(chapter, "tag", tag)
+    recall = chapter["name_recall"](None)
+    assert recall.shape == (len(chapter["NAME_CONTEXTS"]), len(chapter["SURNAMES"]))
+    first = np.array([context.startswith("{}") for context in chapter["NAME_CONTEXTS"]])
+    np.testing.assert_allclose(recall[:, 0], 0.75)
+    np.testing.assert_allclose(recall[:, 1:], np.tile(0.75 * first[:, None], len(chapter["SURNAMES"]) - 1))
 
 
 # --- attribution --------------------------------------------------------------------------------------------------------------
