@@ -33,7 +33,7 @@ def model_folder(name: str, revision: str | None = None) -> Path:
 
     Args:
         name: hub id, "owner/name".
-        revision: commit, tag or branch; None takes the hub's default branch.
+        revision: commit, tag or branch; None takes the commit that `profiles.PINS` gives, else the hub's default branch.
 
     Raises:
         CheckpointError: it cannot be had; the message says what to set.
@@ -58,6 +58,7 @@ def dataset_folder(name: str, revision: str | None = None, part: str | None = No
 def _snapshot(kind: str, name: str, revision: str | None, patterns: tuple[str, ...], failure: type[BookError]) -> Path:
     from huggingface_hub import constants, snapshot_download
 
+    revision = revision or profiles.pins(profiles.PINS).get(name, {}).get("revision")
     reason, passing, cause = "", True, None
     for attempt in range(ATTEMPTS):
         if not passing:
@@ -95,7 +96,8 @@ def _faults(folder: Path, patterns: tuple[str, ...], known: dict[str, str], need
     """Paths that should be there and are not, and files whose content is not what their hash says."""
     found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
     wanted = {path: file for path, file in found.items() if any(fnmatch(path, pattern) for pattern in patterns)}
-    missing = [path for path in known if path not in found]
+    # Of the commit's files only those that were asked for: a part of a data set lacks the other parts.
+    missing = [path for path in known if path not in found and any(fnmatch(path, pattern) for pattern in patterns)]
     if not any(fnmatch(path, needed) for path in wanted):
         missing.append(needed)
     return missing, [file for path, file in wanted.items() if not _holds(file, known.get(path))]

@@ -21,10 +21,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "bert" / "token_classifier"
 MODEL, DATA = "someone/tiny-bert", "someone/tiny-ner"
 FETCH = """
-import json, sys
-from utils import hub
+import json, os, pathlib, sys
+from utils import hub, profiles
 from utils.errors import BookError
 hub.PAUSE = 0.05
+if "TEST_PINS" in os.environ:
+    profiles.PINS = pathlib.Path(os.environ["TEST_PINS"])
 kind, name, revision, *part = sys.argv[1:]
 try:
     folder = getattr(hub, kind + "_folder")(name, revision or None, *part)
@@ -35,18 +37,32 @@ except BookError as error:
 """
 
 
+def parquet(features: dict, rows: list[dict]) -> bytes:
+    """A parquet file of these rows, as `datasets` writes it: with the features in its metadata."""
+    import datasets
+
+    features = datasets.Features(features)
+    data = datasets.Dataset.from_list(rows, features=features)
+    stream = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(data.data.table.replace_schema_metadata(features.arrow_schema.metadata), stream)
+    return stream.getvalue().to_pybytes()
+
+
 def table(rows: int) -> bytes:
-    """A tiny parquet file of tokens and tags, as `datasets` writes them: with the features in its metadata."""
+    """A tiny parquet file of tokens and tags."""
     import datasets
 
     names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
     # Sequence(ClassLabel) is spelled so that datasets 4 and 5 both read it.
-    features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")),
-                                  "ner_tags": datasets.Sequence(datasets.ClassLabel(names=names))})
-    data = datasets.Dataset.from_dict({"tokens": [["王", "明"]] * rows, "ner_tags": [[1, 2]] * rows}, features=features)
-    stream = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(data.data.table.replace_schema_metadata(data.features.arrow_schema.metadata), stream)
-    return stream.getvalue().to_pybytes()
+    features = {"tokens": datasets.Sequence(datasets.Value("string")),
+                "ner_tags": datasets.Sequence(datasets.ClassLabel(names=names))}
+    return parquet(features, [{"tokens": ["王", "明"], "ner_tags": [1, 2]}] * rows)
+
+
+def pins_of(hub: Hub) -> dict[str, dict]:
+    """The table that `make pin` would write here: for every id the commit of its branch and the hashes of all files."""
+    return {name: {"revision": commit, "files": {path: digest(path, text) for path, text in hub.repositories[kind, name][commit].items()}}
+            for (kind, name), commit in hub.branches.items()}
 
 
 @dataclass

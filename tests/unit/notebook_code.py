@@ -18,3 +18,22 @@ def definitions(page: str, namespace: dict, constants: tuple[str, ...] = ()) -> 
         if named or isinstance(node, ast.FunctionDef) or isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
             exec(compile(ast.Module([node], []), str(path), "exec"), namespace)
     return namespace
+
+
+def run_cells(page: str, last: str, **parameters: object) -> dict:
+    """Execute the code cells of `chapters/<page>.ipynb` up to the one with the id `last`, in one namespace; returns it.
+
+    Args:
+        page: part and name of the chapter.
+        last: id of the last cell.
+        parameters: values that replace those of the parameters cell. The setup cell is left out.
+    """
+    path, namespace = CHAPTERS / f"{page}.ipynb", {}
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    for cell in cells[: [cell["id"] for cell in cells].index(last) + 1]:
+        if "setup" not in cell["metadata"].get("tags", ()):
+            exec(compile("".join(cell["source"]), f"{path.name}[{cell['id']}]", "exec"), namespace)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            assert parameters.keys() <= namespace.keys(), f"{page}: no such parameter"
+            namespace |= parameters
+    return namespace

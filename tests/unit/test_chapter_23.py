@@ -39,16 +39,20 @@ def chapter():
     return found
 
 
-@pytest.fixture
-def model(chapter):
+def make_model(chapter, copy=True):
     keras.utils.set_random_seed(2)
     config = EncoderConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
                            intermediate_size=32, max_position_embeddings=32, initializer_range=0.4, hidden_dropout_prob=0.0)
     encoder = Encoder(config)
     one = dataclasses.replace(config, num_hidden_layers=1)
-    built = chapter["PointerGenerator"](encoder, Decoder(one, word=encoder.embeddings.word))
+    built = chapter["PointerGenerator"](encoder, Decoder(one, word=encoder.embeddings.word), copy)
     built.step = functools.partial(chapter["step"], built)
     return built
+
+
+@pytest.fixture
+def model(chapter):
+    return make_model(chapter)
 
 
 ITEMS = [Item("甲乙丙丁,戊己庚", "乙丙庚", []), Item("丁囍丙乙甲", "囍甲", [])]
@@ -184,6 +188,45 @@ def test_without_the_gate_nothing_is_copied(chapter, model):
     assert found[0, 0] > 0
 
 
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_training_step_works_with_and_without_the_gate(chapter, copy):
+    model = make_model(chapter, copy)
+    batch = batch_of(chapter)
+    before = float(chapter["pointer_loss"](model, batch, False))
+    variables = [variable.numpy() for variable in model.trainable_variables]
+    trainer = training.Trainer(model, chapter["pointer_loss"], lambda step: batch, training.Plan(1, 1e-3), label=None)
+    assert np.isfinite(float(trainer.train_step(batch)))  # a variable without a gradient would raise ValueError
+    assert float(chapter["pointer_loss"](model, batch, False)) < before
+    assert any("gate" in variable.path for variable in model.trainable_variables) == copy
+    assert sum((old != new.numpy()).any() for old, new in zip(variables, model.trainable_variables)) > 0.9 * len(variables)
+
+
+def test_the_mean_loss_counts_every_place_once_however_it_is_batched(chapter, model):
+    pairs = [chapter["encode_pair"](item.lead, item.headline) for item in ITEMS]
+    expected = float(chapter["pointer_loss"](model, chapter["make_batch"](pairs), False))
+    memories = [row[: len(pair[0])] for row, pair in zip(ops.convert_to_numpy(model.memory(batch_of(chapter))), pairs)]
+    for at_once in (1, 2):
+        assert chapter["mean_loss"](model, pairs, None, at_once) == pytest.approx(expected, rel=1e-4)
+        assert chapter["mean_loss"](model, pairs, memories, at_once) == pytest.approx(expected, rel=1e-4)
+
+
+def test_headlines_come_back_in_the_order_of_the_leads(chapter, model):
+    items = [ITEMS[0], ITEMS[1], Item("庚辛", "", [])]
+    chapter["recipe"] = SimpleNamespace(headline_length=4)
+    together = chapter["write_headlines"](model, items, beams=2)
+    assert together == [chapter["write_headlines"](model, [item], beams=2)[0] for item in items]
+
+
+def test_steps_are_looked_at_together_as_one_at_a_time(chapter, model):
+    chapter["model"] = model
+    texts = [item.headline for item in ITEMS]
+    for (gates, attention), item, text in zip(chapter["look_inside"](model, ITEMS, None, texts), ITEMS, texts):
+        ((one_gates, one_attention),) = chapter["look_inside"](model, [item], None, [text])
+        np.testing.assert_allclose(gates, one_gates, atol=1e-5)
+        np.testing.assert_allclose(attention[:, : one_attention.shape[1]], one_attention, atol=1e-5)
+        assert len(gates) == len(text) + 1
+
+
 def test_a_memory_that_is_given_replaces_the_encoder(chapter, model):
     pairs = [chapter["encode_pair"](item.lead, item.headline) for item in ITEMS]
     batch = batch_of(chapter)
@@ -203,6 +246,30 @@ def test_a_warm_start_copies_the_last_blocks_and_not_the_cross_attention(chapter
             np.testing.assert_array_equal(a, b)
     for a, b in zip(model.decoder.blocks[0].cross_attention.get_weights(), before):
         np.testing.assert_array_equal(a, b)
+
+
+# --- verdicts ---
+
+
+@pytest.mark.parametrize("gap, words", [(5.0, "赢过"), (-5.0, "没有赢过"), (0.5, "没有明显赢过"), (-0.5, "没有赢过")])
+def test_the_verdict_compares_with_the_best_rival_on_the_same_pairs(chapter, gap, words):
+    base = np.tile(np.random.default_rng(0).normal(20, 5, (100, 1)), 3)
+    noise = np.tile(np.random.default_rng(1).normal(0, 10 if abs(gap) < 1 else 1, (100, 1)), 3)
+    scores = {"差": base - 9, "好": base, "神谕（上限）": base + 50, "新": base + noise - noise.mean() + gap}
+    line = chapter["verdict"]("新", scores)
+    assert line.startswith(f"新：{words}最好的对手“好”，分差 {gap:+.1f}") and ("含零" in line) == (abs(gap) < 1)
+
+
+@pytest.mark.parametrize("values, words", [([19, 20, 19.5], "没有赢过"), ([20, 22, 21], "没有明显赢过"), ([23, 23.5, 24], "赢过")])
+def test_the_recorded_verdict_weighs_the_gap_against_the_seeds(chapter, values, words):
+    assert chapter["recorded_verdict"]("新", values, {"甲": 20.1, "乙": 3.0}).startswith(f"新：{words}最好的对手“甲”")
+
+
+def test_a_row_of_the_recorded_table_has_a_spread_only_over_several_runs(chapter):
+    row = {"rouge1": 20.0, "rouge2": 10.0, "rougeL": 15.0, "invented": 0.1, "novel": 0.25}
+    assert chapter["table_row"]("甲", [row]) == "| 甲 | 20.0 | 10.0 | 15.0 | 10% | 25% |"
+    two = chapter["table_row"]("甲", [row, row | {"rougeL": 17.0}])
+    assert two == "| 甲 | 20.0 ± 0.0 | 10.0 ± 0.0 | 16.0 ± 1.4 | 10% | 25% |"
 
 
 # --- faithfulness ---

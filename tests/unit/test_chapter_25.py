@@ -1,12 +1,15 @@
 """The functions that chapter 25 defines, pulled out of the notebook and compared with references on tiny inputs."""
 
 import ast
+import functools
 import hashlib
 import io
 import keyword
+import re
 import textwrap
 import tokenize
 from collections import Counter, defaultdict
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,7 +17,8 @@ import pytest
 from scipy import special, stats
 
 from tests.unit.notebook_code import definitions
-from utils import encoder, heads, prediction, pretraining
+from utils import batching, encoder, generation, heads, prediction, pretraining, training
+from utils.decoder import Decoder, EncoderDecoder
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"冬夏天比冷热好差房间干净"]
 CONSTANTS = ("NGram", "ITEMS", "GROUPS", "LENGTH")
@@ -49,6 +53,8 @@ def chapter():
     names = {"ast": ast, "hashlib": hashlib, "io": io, "keyword": keyword, "textwrap": textwrap, "tokenize": tokenize,
              "Counter": Counter, "defaultdict": defaultdict, "keras": keras, "np": np, "stats": stats, "prediction": prediction,
              "pretraining": pretraining, "tokenizer": Tokenizer(), "END": 3, "BANNED": [0, 1, 2, 4], "ALPHA": 0.1, "COPIES": 2}
+    names |= {"functools": functools, "re": re, "batching": batching, "encoder": encoder, "generation": generation,
+              "training": training, "Decoder": Decoder, "EncoderDecoder": EncoderDecoder}
     names["KEPT"] = {"def", "return", "self", "NEWLINE", "INDENT", "DEDENT", "."}
     return definitions("4-applications/25-generation", names, CONSTANTS)
 
@@ -272,3 +278,68 @@ def test_gains_are_taken_against_the_same_seed(chapter):
     gain, score = chapter["gains"](rows, "dev")["删字", 50]
     np.testing.assert_allclose(gain, [0.1, -0.1])
     np.testing.assert_allclose(score, [0.6, 0.6])
+
+
+# --- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hits", "word"), [(40, "没有赢过"), (50, "没有赢过"), (55, "没有明显赢过"), (80, "赢过")])
+def test_the_verdict_on_two_shares_rests_on_fishers_test(chapter, hits, word):
+    assert chapter["verdict"]("甲", hits, 100, "乙", 50, 100).startswith(f"甲：{word}乙（{hits}% 对 50%")
+
+
+def test_the_verdict_on_gains_takes_the_better_baseline_and_the_same_seeds(chapter, capsys):
+    scores = {"不增强": (0.60, 0.62), "重复": (0.61, 0.63), "删字": (0.64, 0.66), "换位": (0.50, 0.50)}
+    rows = [{"method": method, "size": 50, "seed": seed, "dev": value} for method, values in scores.items()
+            for seed, value in enumerate(values)]
+    chapter["gain_verdicts"](rows, "dev")
+    assert capsys.readouterr().out == "50 条：“删字”赢过“重复”，差 +3.0 ± 0.0\n"
+    chapter["gain_verdicts"]([row for row in rows if row["method"] not in ("删字", "重复")], "dev")
+    assert capsys.readouterr().out.startswith("50 条：“换位”没有赢过“不增强”，差 -11.0")
+
+
+# --- back-translation --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interface(chapter):
+    """A tiny corpus of interface strings in place of the installed one."""
+    rows = {"source": ["Open file", "Close file", "Open all", "Close all"], "target": ["打开文件", "关闭文件", "全部打开", "全部关闭"]}
+    chapter["interface_strings"] = SimpleNamespace(interface_strings=lambda: {"train": rows})
+    chapter["LENGTH"] = 6
+    chapter["interface_text"].cache_clear(), chapter["translator"].cache_clear()
+    return chapter
+
+
+def test_words_are_numbered_over_both_languages_and_the_rare_ones_unknown(interface):
+    sides, words = interface["interface_text"]()
+    assert sides["source"][0] == ["open", "file"] and sides["target"][0] == list("打开文件")
+    assert words[:4] == ["[PAD]", "[UNK]", "[BOS]", "[EOS]"] and set(words[4:]) == {"open", "close", "file", "all", *"打开关闭文件全部"}
+    ids, mask = interface["numbered"]([["open", "door"], ["[BOS]"]])
+    assert ids.tolist() == [[words.index("open"), 1], [2, 0]] and mask.tolist() == [[1, 1], [1, 0]]
+
+
+def test_a_translation_batch_moves_the_target_one_place_to_the_right(interface):
+    batch = interface["translation_batch"]([(list("打开"), ["open"]), (["文"], ["close", "file"])])
+    assert batch["labels"][:, -1].tolist() == [0, 3] and batch["labels"][0, 1] == 3  # the shorter one is padded behind its end
+    np.testing.assert_array_equal(batch["decoder_input_ids"][:, 0], [2, 2])
+    np.testing.assert_array_equal(batch["decoder_input_ids"][1, 1:], batch["labels"][1, :-1])
+    assert batch["weights"].tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_back_translations_come_as_copies_in_the_order_of_the_texts(interface):
+    original = interface["translator"]
+    built = {}
+
+    def one_step(source, target):  # one update on four pairs is enough to have a model
+        if (source, target) not in built:
+            built[source, target] = original(source, target, epochs=1)
+        return built[source, target]
+
+    interface["translator"] = one_step
+    texts = ["打开文件", "好", "全部"]
+    english, chinese = interface["back_translate"](texts)
+    assert len(english) == 3 and all(len(copies) == 2 and all(isinstance(text, str) for text in copies) for copies in chinese)
+    for text, words, copies in zip(texts, english, chinese):
+        assert interface["back_translate"]([text]) == ([words], [copies])
+    interface["translator"] = original

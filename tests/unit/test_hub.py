@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.unit import loopback_hub
-from tests.unit.hub_world import DATA, FETCH, FIXTURE, MODEL, ROOT, make_world, table
+from tests.unit.hub_world import DATA, FETCH, FIXTURE, MODEL, ROOT, make_world, pins_of, table
 from tests.unit.loopback_hub import short, silent, slow, status, truncated, wrong
 
 WEIGHTS = r"GET /large/"
@@ -49,6 +49,34 @@ def test_a_commit_is_what_is_fetched_even_after_the_branch_has_moved(world):
     newer = world.hub.add("model", MODEL, {**world.model, "config.json": b'{"model_type": "bert"}'})
     assert world.is_whole(world.fetch(revision=world.commit))
     assert world.fetch()["commit"] == newer
+
+
+@pytest.fixture
+def pinned(world, tmp_path):
+    """Writes the table of pins that the fetches of this test are to read; returns the variable that names it."""
+    def write(pins):
+        (tmp_path / "hub.json").write_text(json.dumps(pins))
+        return {"TEST_PINS": str(tmp_path / "hub.json")}
+
+    return write
+
+
+def test_without_a_revision_the_pinned_commit_is_fetched_online_and_offline_and_a_branch_only_by_its_name(world, pinned):
+    pins = pinned({MODEL: {"revision": world.commit, "files": {}}})
+    newer = world.hub.add("model", MODEL, {**world.model, "config.json": b'{"model_type": "bert"}'})
+    assert world.is_whole(world.fetch(**pins))
+    count = len(world.hub.requests)
+    assert world.is_whole(world.fetch(HF_HUB_OFFLINE="1", **pins))
+    assert world.is_whole(world.fetch(revision=world.commit, HF_HUB_OFFLINE="1", **pins))
+    assert len(world.hub.requests) == count
+    assert world.fetch(revision="main", **pins)["commit"] == newer
+
+
+def test_without_a_revision_the_pinned_hashes_are_checked(world, pinned):
+    pins = pins_of(world.hub)
+    assert world.is_whole(world.fetch(**pinned(pins)))
+    pins[MODEL]["files"]["vocab.txt"] = "0" * 40
+    check_line(world.fetch(**pinned(pins)), world.commit, "vocab.txt", "哈希")
 
 
 def test_offline_with_a_full_cache_needs_no_hub(world):
@@ -242,6 +270,16 @@ def test_a_part_of_a_data_set_brings_only_its_own_folder(world):
     result = world.fetch("dataset", "someone/pairs", part="en-zh")
     assert sorted(result["files"]) == ["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
     check_line(world.fetch("dataset", "someone/pairs", part="en-de"), ".parquet")
+
+
+def test_a_part_of_a_pinned_data_set_does_not_miss_the_other_parts(world, pinned):
+    world.hub.add("dataset", "someone/pairs", {"README.md": b"pairs", **{f"{pair}/train-00000-of-00001.parquet": table(rows)
+                                               for pair, rows in (("en-zh", 2), ("en-fr", 3))}})
+    pins = pins_of(world.hub)
+    assert len(pins["someone/pairs"]["files"]) == 3
+    assert list(world.fetch("dataset", "someone/pairs", part="en-zh", **pinned(pins))["files"]) == ["train-00000-of-00001.parquet"]
+    pins["someone/pairs"]["files"]["en-zh/test-00000-of-00001.parquet"] = "0" * 64
+    check_line(world.fetch("dataset", "someone/pairs", part="en-zh", **pinned(pins)), "en-zh/test-00000-of-00001.parquet")
 
 
 def test_the_loopback_hub_names_files_as_git_does(tmp_path):
