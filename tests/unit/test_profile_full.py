@@ -277,14 +277,15 @@ def printed(notebook: pathlib.Path) -> str:
 @pytest.mark.parametrize("chapter, options, lines", [
     ("13-ner", {"DATASET": "conll2003"}, ["档位 full；编码器 bert-base-cased", "训练：60 句"]),
     ("14-errata", {"LIVE_SENTENCES": "20"}, ["档位： full", "20 句、3 轮"]),
-    ("18-distribution", {}, ["档位 full", "临时文件夹已删除： True"]),
+    # The recorded rows are those of `mini`; with the length of this model's messages they would foretell nothing.
+    ("18-distribution", {}, ["档位 full", "预测 从略", "临时文件夹已删除： True"]),
 ])
 def test_a_chapter_runs_with_full_from_its_first_cell_to_its_last_on_what_is_pinned(shipped, chapter, options, lines):
     world, folder = shipped
     begin = len(world.hub.requests)
     given = [word for name, value in options.items() for word in ("-p", f"{name}={value}")]
     run(world, folder, "-m", "utils.book", "run", chapter, "--profile", "full", *given, timeout=7200)
-    (notebook,) = (folder / "_build").rglob(f"{chapter}.ipynb")
+    (notebook,) = (folder / "_build" / "cache" / "full").glob(f"*/{chapter}/*.ipynb")
     text = printed(notebook)
     for line in lines:
         assert line in text
