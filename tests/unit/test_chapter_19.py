@@ -92,15 +92,6 @@ def test_negative_probability_is_the_softmax_of_the_first_class(chapter, random)
     assert chapter["negative_probability"](logits) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("values, word", [
-    ([0.7], "没有赢过"), ([0.9], "这一次高过"), ([0.81, 0.79, 0.83], "没有明显赢过"), ([0.9, 0.91, 0.89], "赢过"),
-])
-def test_the_verdict_wants_two_deviations_over_the_rival(chapter, capsys, values, word):
-    chapter["verdict"]("编码器", values, "字 n 元", 0.8)
-    out = capsys.readouterr().out
-    assert out.startswith(f"结论：编码器（{len(values)} 次运行）{word}“字 n 元”，差 {100 * (np.mean(values) - 0.8):+.1f}")
-
-
 # --- losses ---------------------------------------------------------------------------------------------------------------
 
 

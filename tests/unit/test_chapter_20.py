@@ -75,20 +75,6 @@ def test_semeval_f1_is_the_official_formula_with_wrong_directions_counted_twice(
     assert chapter["semeval_f1"](true, true) == 1.0
 
 
-@pytest.mark.parametrize("runs, words", [
-    ([0.7], "没有赢过"),
-    ([0.9], "这一次高过"),
-    ([0.81, 0.79, 0.83], "没有明显赢过"),  # 0.01 above, half a deviation
-    ([0.9, 0.91, 0.89], "赢过"),
-])
-def test_the_verdict_wants_two_deviations_over_the_best_baseline(chapter, capsys, runs, words):
-    rivals = {"规则": {"f1": 0.8, "test_ap": 0.5}, "全答有": {"f1": 0.5, "test_ap": 0.1}}
-    chapter["verdict"]("编码器", [{"f1": f1, "test_ap": 0.2} for f1 in runs], rivals)
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"结论：编码器（{len(runs)} 次运行），F1：{words}最好的基线“规则”")
-    assert second.endswith("AP：没有赢过最好的基线“规则”，差 -30.0")
-
-
 # --- patterns and the label model -------------------------------------------------------------------------------------------
 
 

@@ -238,13 +238,3 @@ def test_sampling_at_temperature_one_follows_the_distribution(chapter):
 
 def test_the_mix_takes_the_memory_from_the_threshold_on(chapter):
     assert chapter["mix"](["a", "b", "c"], ["x", "y", "z"], [0.5, 0.8, 0.9], 0.8) == ["a", "y", "z"]
-
-
-@pytest.mark.parametrize("runs, words", [([30.0], "没有赢过"), ([40.0], "赢过"), ([30.0, 32.0, 37.0], "没有明显赢过")])
-def test_the_verdict_is_about_the_better_opponent_and_weighs_the_seeds(chapter, capsys, runs, words):
-    rivals = {"甲": {"bleu": 32.0, "chrf": 1.0}, "乙": {"bleu": 10.0, "chrf": 32.0}}
-    chapter["verdict"]("新", [{"bleu": run, "chrf": run} for run in runs], rivals)
-    lines = capsys.readouterr().out.splitlines()
-    for line, title, best in zip(lines, ("BLEU", "chrF"), "甲乙"):
-        assert line.startswith(f"新（{len(runs)} 次运行），{title}：{words}最好的对手“{best}”，差 {np.mean(runs) - 32:+.1f}")
-    assert len(lines) == 2

@@ -260,11 +260,6 @@ def test_the_verdict_compares_with_the_best_rival_on_the_same_pairs(chapter, gap
     assert line.startswith(f"新：{words}最好的对手“好”，分差 {gap:+.1f}") and ("含零" in line) == (abs(gap) < 1)
 
 
-@pytest.mark.parametrize("values, words", [([19, 20, 19.5], "没有赢过"), ([20, 22, 21], "没有明显赢过"), ([23, 23.5, 24], "赢过")])
-def test_the_recorded_verdict_weighs_the_gap_against_the_seeds(chapter, values, words):
-    assert chapter["recorded_verdict"]("新", values, {"甲": 20.1, "乙": 3.0}).startswith(f"新：{words}最好的对手“甲”")
-
-
 def test_a_row_of_the_recorded_table_has_a_spread_only_over_several_runs(chapter):
     row = {"rouge1": 20.0, "rouge2": 10.0, "rougeL": 15.0, "invented": 0.1, "novel": 0.25}
     assert chapter["table_row"]("甲", [row]) == "| 甲 | 20.0 | 10.0 | 15.0 | 10% | 25% |"

@@ -244,9 +244,3 @@ def test_the_outside_sentences_are_no_commands(chapter):
 def test_the_template_rules_turn_extremes_into_numbers_like_the_other_systems(chapter):
     understood = chapter["template_rules"]()(["把厨房的亮度调到最亮", "今天天气不错"])
     assert understood == [meaning("HassLightSet/light area=厨房 brightness=100"), Meaning("unknown")]
-
-
-@pytest.mark.parametrize("values, words", [([0.4], "没有赢过"), ([0.6], "赢过"), ([0.45, 0.5, 0.6], "没有明显赢过")])
-def test_the_verdict_weighs_the_gap_against_the_seeds(chapter, values, words):
-    line = chapter["verdict"]("甲", values, "乙", 0.5)
-    assert line == f"甲（{len(values)} 次运行）：{words}“乙”，差 {100 * (np.mean(values) - 0.5):+.1f} 个百分点"

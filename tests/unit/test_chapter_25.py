@@ -19,6 +19,7 @@ from scipy import special, stats
 from tests.unit.notebook_code import definitions
 from utils import batching, encoder, generation, heads, prediction, pretraining, training
 from utils.decoder import Decoder, EncoderDecoder
+from utils.verdicts import verdict
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"冬夏天比冷热好差房间干净"]
 CONSTANTS = ("NGram", "ITEMS", "GROUPS", "LENGTH")
@@ -54,7 +55,7 @@ def chapter():
              "Counter": Counter, "defaultdict": defaultdict, "keras": keras, "np": np, "stats": stats, "prediction": prediction,
              "pretraining": pretraining, "tokenizer": Tokenizer(), "END": 3, "BANNED": [0, 1, 2, 4], "ALPHA": 0.1, "COPIES": 2}
     names |= {"functools": functools, "re": re, "batching": batching, "encoder": encoder, "generation": generation,
-              "training": training, "Decoder": Decoder, "EncoderDecoder": EncoderDecoder}
+              "training": training, "Decoder": Decoder, "EncoderDecoder": EncoderDecoder, "verdict_on_seeds": verdict}
     names["KEPT"] = {"def", "return", "self", "NEWLINE", "INDENT", "DEDENT", "."}
     return definitions("4-applications/25-generation", names, CONSTANTS)
 
@@ -293,9 +294,9 @@ def test_the_verdict_on_gains_takes_the_better_baseline_and_the_same_seeds(chapt
     rows = [{"method": method, "size": 50, "seed": seed, "dev": value} for method, values in scores.items()
             for seed, value in enumerate(values)]
     chapter["gain_verdicts"](rows, "dev")
-    assert capsys.readouterr().out == "50 条：“删字”赢过“重复”，差 +3.0 ± 0.0\n"
+    assert capsys.readouterr().out == "结论：50 条，删字（2 次运行）赢过“重复”，差 +3.0\n"
     chapter["gain_verdicts"]([row for row in rows if row["method"] not in ("删字", "重复")], "dev")
-    assert capsys.readouterr().out.startswith("50 条：“换位”没有赢过“不增强”，差 -11.0")
+    assert capsys.readouterr().out.startswith("结论：50 条，换位（2 次运行）没有赢过“不增强”，差 -11.0")
 
 
 # --- back-translation --------------------------------------------------------------------------------------------------
