@@ -233,6 +233,31 @@ def test_records_are_made_resumed_shown_and_hold_the_live_result_to_their_band(b
     assert "没有名为 'nothing' 的表；可选：main、other" in command(book, "record", "1", "--only", "nothing").stderr
 
 
+def test_a_longer_list_of_cases_keeps_the_rows_that_the_record_has_and_an_edited_function_keeps_none(book):
+    book.add_command_line()
+    source = ("from utils import records\nbook = records.Chapter(1, record=RECORD)\nimport pathlib\nseeds = (1, 2)",
+              "def train(seed):\n    pathlib.Path('calls').open('a').write(str(seed))\n    return {'f1': seed / 10}",
+              "book.collect('main', train, cases=[{'seed': s} for s in seeds])")
+    file, calls = book.root / "chapters" / "_recorded" / "01.json", book.root / "chapters" / "3-code" / "calls"
+
+    def record(*cells):
+        book.notebook("01-a", *cells)
+        calls.write_text("")
+        done = command(book, "record", "1")
+        assert done.returncode == 0, done.stderr
+        return calls.read_text(), json.loads(file.read_text())["tables"]["main"], done.stdout
+
+    computed, first, _ = record(*source)
+    assert computed == "12"
+    computed, longer, printed = record(source[0].replace("(1, 2)", "(2, 3, 1)"), *source[1:])
+    assert computed == "3" and "已有的行不再重做" in printed
+    assert [row["case"]["seed"] for row in longer["rows"]] == [2, 3, 1] and longer["rows"][0] == first["rows"][1]
+    computed, shorter, _ = record(source[0].replace("(1, 2)", "(3,)"), *source[1:])
+    assert computed == "" and shorter["rows"] == longer["rows"][1:2] and shorter["date"] == longer["date"]
+    assert record(source[0].replace("(1, 2)", "(3,)"), *source[1:])[0] == "3"  # it holds: who records it anew computes it
+    assert record(source[0], source[1].replace("/ 10", "/ 20"), source[2])[0] == "12"
+
+
 def test_an_error_of_the_book_is_one_line_and_exit_code_1(book):
     book.add_command_line()
     book.notebook("01-a", "x = 1")

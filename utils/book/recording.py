@@ -137,6 +137,7 @@ def entries_of(chapter: Chapter, root: Path, profile: str, parameters: dict[str,
     """
     found, saved = tables(chapter, root, parameters), records.read_partial(chapter.number)
     kept = {name: entry for name, entry in records.read_recorded(chapter.number).items() if name in found}
+    now = circumstances(root)
     for name, table in found.items():
         if only not in (None, name):
             continue
@@ -147,9 +148,11 @@ def entries_of(chapter: Chapter, root: Path, profile: str, parameters: dict[str,
         if complete is None:
             raise RunError(f"{chapter.id}：表 {name} 没有收集完：笔记本没有执行到它，或者它的代码在记录时被改了")
         rows = [{part: by_case[case][part] for part in ("case", "result", "seconds")} for case in complete["complete"]]
+        old = kept.get(name, {"rows": []})
+        made = {part: old[part] for part in now} if rows and all(row in old["rows"] for row in rows) else now  # none made today
         kept[name] = {
             "rows": rows, "bands": complete["bands"], "profile": profile, "parameters": parameters,
-            "seconds": round(sum(row["seconds"] for row in rows), 1), **circumstances(root),
+            "seconds": round(sum(row["seconds"] for row in rows), 1), **made,
             "code": table.code, "cases": table.cases, "data": table.data,
         }
     return {name: kept[name] for name in found if name in kept}

@@ -21,7 +21,7 @@ from .. import obstacles, profiles
 from .. import records as chapter_records
 from ..errors import BookError, ConfigError, RunError
 from ..files import write_atomically
-from . import cache, dependencies, fingerprints, locks, recording
+from . import cache, carried_rows, dependencies, fingerprints, locks, recording
 from .chapters import Chapter, find
 from .results import ChapterResult
 
@@ -213,6 +213,8 @@ def record(chapter: Chapter, settings: Settings, only: str | None = None, say: C
     side, log = folder / f"{chapter.number:02d}.unfinished.ipynb", folder / f"{chapter.number:02d}.log"
     with locks.alone(folder / f"{chapter.number:02d}.lock", f"记录 {chapter.id}"), executor(settings.root, say) as running:
         say(f"记录 {chapter.id}")
+        for name in carried_rows.carry(chapter, settings.root, settings.profile, parameters, only):
+            say(f"{name}：只改了实验列表，已有的行不再重做")
         try:
             done = running.execute(
                 chapter, {**parameters, "RECORD": True}, side, log, stream=sys.stdout,
