@@ -156,6 +156,19 @@ def test_advice_keeps_every_limit_and_puts_the_smallest_file_first(chapter):
     assert advise(entries, 0, step_seconds=2.5) == [] and advise({}, 5) == []
 
 
+def test_of_several_measurements_the_fastest_stands(chapter):
+    rows = [{"method": m, "step_seconds": s, "repeat": r} for m, s, r in
+            (("LoRA", 0.5, 1), ("全部参数", 0.9, 1), ("LoRA", 0.3, 2), ("全部参数", 1.1, 2), ("LoRA", 0.4, 3))]
+    found = chapter["fastest"](rows)
+    assert list(found) == ["全部参数", "LoRA"]
+    assert [(row["step_seconds"], row["repeat"]) for row in found.values()] == [(0.9, 1), (0.3, 2)]
+
+
+def test_scores_can_be_those_of_the_validation_set(chapter):
+    rows = [{"task": "ner", "method": "a", "seed": 1, "test": 0.5, "validation": 0.6}]
+    assert list(chapter["scores_of"](rows, "ner", "a", "validation")) == [60.0] and list(chapter["scores_of"](rows, "ner", "a")) == [50.0]
+
+
 def test_storage_breaks_even_where_the_text_says(chapter):
     base, file, whole = 18.0, 0.5, 18.2
     even = base / (whole - file)
