@@ -13,6 +13,8 @@ from .test_browser import opened
 
 QUERIES = json.loads((pathlib.Path(__file__).parent / "queries.json").read_text(encoding="utf-8"))
 RECALL, BEST, LARGEST_INDEX = 0.98, 0.9, 1_000_000
+SEEN = 20  # of about forty pages: one further down counts as not found
+HELD_OUT = 0.9, 0.75  # recall and best of the queries by which the ranking was never tuned; few, so lower
 RESULTS = "#search-results ul.search"
 # For each query what the page shows, page by page: name, whether it holds all words, and whether it is a term.
 ASK = """queries => queries.map(query => {
@@ -46,7 +48,7 @@ def measure(browser, base, queries):
     recalls, places, empty, misses = [], [], [], []
     for query, results in zip(queries, ask(browser, base, [query["query"] for query in queries]), strict=True):
         found = [label(result["page"]) for result in results]
-        missing = [name for name in query["must"] if name not in found]
+        missing = [name for name in query["must"] if name not in found[:SEEN]]
         recalls.append(1 - len(missing) / len(query["must"]))
         place = found.index(query["best"]) + 1 if query["best"] in found else 0
         places.append(1 <= place <= 3)
@@ -59,16 +61,16 @@ def measure(browser, base, queries):
 
 def test_the_real_site_answers_the_queries_of_readers(browser, address, real_site, capsys):
     base = address(real_site)
-    lines = []
+    lines, measured = [], {}
     for name, queries in QUERIES.items():
         recall, best, empty, misses = measure(browser, base, queries)
         lines += [f"{name}（{len(queries)} 条）：召回 {recall:.3f}，最合适的页在前三 {best:.3f}，没有结果 {len(empty)}", *misses]
-        if name == "queries":
-            wanted = (recall, best)
+        measured[name] = recall, best
         assert empty == [], name
     with capsys.disabled():
         print("", *lines, sep="\n")
-    assert wanted[0] >= RECALL and wanted[1] >= BEST, "\n".join(lines)
+    for name, least in (("queries", (RECALL, BEST)), ("held_out", HELD_OUT)):
+        assert all(value >= bar for value, bar in zip(measured[name], least, strict=True)), "\n".join(lines)
 
 
 def test_the_list_of_queries_is_of_use():

@@ -127,18 +127,23 @@ def first_words(browser, address):
         context.close()
 
 
-def test_the_first_words_of_the_longest_chapter_stand_within_two_and_a_half_seconds_on_fast_3g(browser, packing, real_site):
-    longest = max((page for page in real_site.rglob("*.html") if "_static" not in page.parts), key=packed)
+def test_the_first_words_of_the_heaviest_pages_stand_within_two_and_a_half_seconds_on_fast_3g(browser, packing, real_site):
+    pages = [page for page in real_site.rglob("*.html") if "_static" not in page.parts]
+    text = {page: page.read_text(encoding="utf-8") for page in pages}
+    heaviest = {"longest": max(pages, key=packed), "most pictures": max(pages, key=lambda page: text[page].count("<img")),
+                "live box": next(page for page in pages if page.stem.startswith("13-")),
+                "front": real_site / "index.html"}
     base = packing(real_site)
-    # The line is emulated, the machine is not: its other work can only add. So the best of three counts.
-    times = []
-    for _ in range(3):
-        seconds, received = first_words(browser, f"{base}/{longest.relative_to(real_site).as_posix()}")
-        times.append(seconds)
-        if seconds <= FIRST_WORDS:
-            break
-    assert min(times) <= FIRST_WORDS, times
-    assert 100_000 < received <= LIMIT
+    for kind, page in heaviest.items():
+        # The line is emulated, the machine is not: its other work can only add. So the best of three counts.
+        times = []
+        for _ in range(3):
+            seconds, received = first_words(browser, f"{base}/{page.relative_to(real_site).as_posix()}")
+            times.append(seconds)
+            if seconds <= FIRST_WORDS:
+                break
+        assert min(times) <= FIRST_WORDS, (kind, page, times)
+        assert 50_000 < received <= LIMIT, (kind, page, received)
 
 
 def test_the_slow_line_is_really_slow(browser, packing, small_site):
