@@ -195,6 +195,31 @@ def test_texts_without_label_listen_to_the_teacher_alone(chapter):
     batches = chapter["pool_batches"](part, teacher, 5, seed=0, epochs=1)
     for batch, indices in zip(batches, batching.batch_plan(part[0].piece_counts(), 64, 1, 0)):
         assert np.array_equal(batch["weights"] > 0, indices < 5) and (batch["teacher_weights"] > 0).all()
+        assert batch["weights"].sum() == pytest.approx(float((indices < 5).any()))  # the labels weigh one in all, however few
+
+
+def test_every_pupil_takes_the_same_number_of_steps(chapter, learner, monkeypatch):
+    steps = []
+    for name, value in {"LABELLED": 8, "UNLABELLED": 16, "POOL_EPOCHS": 2, "pupil": lambda layers: learner}.items():
+        monkeypatch.setitem(chapter, name, value)
+    monkeypatch.setitem(chapter, "pool_batches", lambda part, teacher, labelled, seed, epochs: range(epochs * len(part[0])))
+    monkeypatch.setitem(chapter, "fit", lambda learner, batches, rate: steps.append(len(batches)))
+    for count in (8, 24):
+        chapter["train_pupil"](2, texts(count), None, 1e-3, 0)
+    assert steps == [48, 48]
+
+
+def test_the_score_right_after_learning_is_the_mean_of_the_diagonal(chapter):
+    stages = [{"domain": [0.8, 0.1]}, {"domain": [0.5, 0.6]}]
+    found = chapter["result_of"](stages, 1.0, 0.0)
+    assert found["learned"] == pytest.approx(0.7) and found["acc"] == pytest.approx(0.55) and found["bwt"] == pytest.approx(-0.3)
+    assert chapter["result_of"](stages[-1:], 1.0, 0.0)["learned"] is None
+
+
+def test_the_best_option_is_chosen_and_an_edge_is_named(chapter, capsys):
+    assert chapter["choose"]("L2", {0.1: 0.5, 1.0: 0.7, 10.0: 0.6}, 2.0, "g") == 1.0 and "边" not in capsys.readouterr().out
+    assert chapter["choose"]("L2", {0.1: 0.5, 1.0: 0.6, 10.0: 0.7}, 2.0, "g") == 10.0 and "10（边）" in capsys.readouterr().out
+    assert chapter["choose"]("L2", {}, 2.0, "g") == 2.0
 
 
 # --- learners -----------------------------------------------------------------------------------------------------------
@@ -227,6 +252,22 @@ def test_important_parameters_stay_and_others_move(chapter, learner):
     chapter["fit"](learner, batches, 3e-3, 1e4)
     moved = [np.abs(np.array(v) - old).mean() for v, old in zip(learner.variables, before)]
     assert np.mean(moved[1::2]) < 0.5 * np.mean(moved[0::2])
+
+
+def test_a_loss_that_is_not_finite_is_refused(chapter, learner):
+    learner.reset(0)
+    batches = chapter["training_batches"](texts(10), "domain", 2, 0, seed=0)
+    with pytest.raises(ConfigError, match="inf|nan"):
+        chapter["fit"](learner, batches, float("nan"))
+    learner.reset(0)
+
+
+def test_warming_up_compiles_what_a_method_needs(chapter):
+    learner = chapter["Learner"](tiny)
+    chapter["warm_up"](learner, "domain", texts(10), 1e-3, "ones")
+    assert learner.step and learner.predict and not learner.squares
+    chapter["warm_up"](learner, "domain", texts(10), 1e-3, "sampled")
+    assert learner.squares
 
 
 @pytest.mark.parametrize("tokens", [False, True])
@@ -289,7 +330,7 @@ def test_what_must_be_kept_is_counted_in_parameters_or_pieces(chapter):
     tasks, numbers = [texts(100, seed=s) for s in range(3)], sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     stored = {name: chapter["stored_megabytes"](name, "domain", tasks, 0) * 1e6 / 4 for name in chapter["METHODS"]}
     assert [stored[n] for n in ("sequential", "l2", "ewc_given", "ewc_sampled", "lwf", "growing")] == pytest.approx(
-        [0, numbers, 2 * numbers, 2 * numbers, numbers, 3 * numbers])
+        [0, numbers, 2 * numbers, 2 * numbers, 0, 3 * numbers])  # the teacher of LwF is the model itself
     assert stored["joint"] == sum(len(row) for task in tasks[:2] for row in task[0].input_ids)
     assert 0 < stored["replay_1"] < stored["replay_5"] < 0.07 * stored["joint"]
 
