@@ -46,7 +46,7 @@ record: chapter setup ## 重做一章的长实验并记录：make record CHAPTER
 records: setup ## 列出各章的记录，指出哪些已过期
 	@$(BOOK) records $(OPTIONS)
 
-new: slug setup ## 由模板新建一章：make new SLUG=19-classification PART=4-applications TITLE=文本分类
+new: slug setup ## 由模板新建一章：make new SLUG=26-dialogue PART=4-applications TITLE=对话
 	@$(BOOK) new "$(SLUG)" "$(PART)" "$(TITLE)"
 
 .PHONY: strings
@@ -128,4 +128,4 @@ chapter:
 	@test -n "$(CHAPTER)" || { echo "请写出章号，例如 CHAPTER=13"; exit 2; }
 
 slug:
-	@test -n "$(SLUG)" -a -n "$(PART)" -a -n "$(TITLE)" || { echo "请写全，例如 make new SLUG=19-classification PART=4-applications TITLE=文本分类"; exit 2; }
+	@test -n "$(SLUG)" -a -n "$(PART)" -a -n "$(TITLE)" || { echo "请写全，例如 make new SLUG=26-dialogue PART=4-applications TITLE=对话"; exit 2; }

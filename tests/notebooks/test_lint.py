@@ -9,8 +9,9 @@ import nbformat
 import pytest
 import yaml
 
+from utils import files
 from utils.book import lint, template
-from utils.errors import ConfigError
+from utils.errors import ConfigError, RunError
 
 
 @pytest.fixture
@@ -249,6 +250,28 @@ def test_new_never_overwrites_a_chapter(empty_book):
     template.new("19-classification", "应用", "题目", empty_book)
     with pytest.raises(ConfigError, match="第 19 章已经有了"):
         template.new("19-other", "应用", "题目", empty_book)
+
+
+@pytest.mark.parametrize("toc", ["", "parts: [", "root: index\nparts:\n- chapters: []\n", "[]", None])
+def test_new_with_damaged_contents_says_so_and_leaves_nothing_behind(empty_book, toc):
+    path = empty_book / "_toc.yml"
+    path.unlink() if toc is None else path.write_text(toc, encoding="utf-8")
+    for _ in range(2):  # the second time, too, it is the contents that are at fault
+        with pytest.raises(RunError, match=r"^[^\n]*_toc\.yml[^\n]*$"):
+            template.new("26-dialogue", "应用", "题目", empty_book)
+    assert not list(empty_book.rglob("*.ipynb"))
+
+
+def test_new_that_cannot_write_the_contents_leaves_no_chapter_behind(empty_book, monkeypatch):
+    def full(path, content):
+        if path.name == "_toc.yml":
+            raise RunError("磁盘满了")
+        files.write_atomically(path, content)
+
+    monkeypatch.setattr(template, "write_atomically", full)
+    with pytest.raises(RunError, match="磁盘满了"):
+        template.new("26-dialogue", "应用", "题目", empty_book)
+    assert not list(empty_book.rglob("*.ipynb"))
 
 
 def test_a_page_that_is_missing_on_either_side_of_the_contents_is_named(empty_book):

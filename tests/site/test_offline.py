@@ -28,6 +28,15 @@ def test_the_zip_holds_no_other_copy_of_itself(small_site, tmp_path):
         inside.unlink()
 
 
+def test_what_is_left_out_is_left_out_of_each_edition_too(tmp_path):
+    site = tmp_path / "html"
+    (site / "en" / "en").mkdir(parents=True)
+    for name in ("index.html", "en/index.html", ".book-stamp", "en/.book-stamp", "en/.buildinfo", "en/objects.inv", "en/en/objects.inv"):
+        (site / name).write_text(name)
+    names = zipfile.ZipFile(offline.write(tmp_path / "a.zip", site)).namelist()
+    assert names == ["book/en/en/objects.inv", "book/en/index.html", "book/index.html"]
+
+
 def test_what_it_unpacks_to_opens_from_the_folder(browser, small_site, tmp_path):
     zipfile.ZipFile(offline.write(tmp_path / "a.zip", small_site)).extractall(tmp_path / "书 offline")
     folder = tmp_path / "书 offline" / "book"

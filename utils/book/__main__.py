@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 from .. import obstacles, profiles
 from ..errors import BookError
 from .publishing import adopt, colab, pdf, pin, plan, publish, publishable, zip_site
+
+# What an interrupted command has kept: the others keep nothing.
+KEPT = {"run": "；做完的都留在缓存里。", "build": "；做完的都留在缓存里。", "record": "；做完的行都留着，再运行一次就接着做。"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,9 +32,11 @@ def build(options: argparse.Namespace) -> int:
     from . import build as site
     from . import catalogues, report, runner
 
+    editions = [options.edition] if options.edition else []
+    for edition in editions:
+        catalogues.folder_of(edition)  # what there is not is refused before the notebooks run
     results = runner.run((), _settings(options))
     print("\n" + report.summary(results), flush=True)
-    editions = [options.edition] if options.edition else []
     page = site.build(results, editions=editions)
     for edition in editions:
         print(f"{edition} 版：{catalogues.summary(catalogues.counts(edition))}")
@@ -156,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("pages", nargs="*", metavar="PAGE", help="要开始翻译的页；已有目录的页总会更新")
     listing.add_argument("--edition", default="en", help="版本（默认 en）")
     listing.add_argument("--terms", action="store_true", help="再列出没有用术语表英文的译文")
-    command(serve, "在本机查看网站").add_argument("port", nargs="?", type=_positive(int), default=8000)
+    command(serve, "在本机查看网站").add_argument("port", nargs="?", type=_positive(int, 65535), default=8000)
     recording = command(record, "重新生成一章的记录（可中断后继续）")
     recording.add_argument("chapter", metavar="CHAPTER")
     recording.add_argument("--only", metavar="TABLE", help="只记录这一张表")
@@ -208,8 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError:  # it is the output itself that finds no room: what is left of it must not fail once more at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "utils":
+            raise
+        print(f"错误：这个 Python（{sys.executable}）里没有包 {error.name}：请改用 .venv/bin/python，还没有 .venv 就先运行 make book；"
+              "自检：python -m utils.book doctor。", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("已中断；做完的都留在缓存里。", file=sys.stderr)
+        print(f"已中断{KEPT.get(options.command, '。')}", file=sys.stderr)
         return 130
 
 
@@ -222,13 +234,13 @@ def _settings(options: argparse.Namespace):
     return Settings(profile=options.profile, overrides=overrides, **scheduling)
 
 
-def _positive(kind: type):
-    """An argparse type: a number above zero."""
+def _positive(kind: type, most: float = math.inf):
+    """An argparse type: a number above zero, and not above `most`."""
 
     def number(text: str):
         value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError("要大于 0")
+        if not 0 < value <= most:
+            raise argparse.ArgumentTypeError("要大于 0" + (f"，不大于 {most}" if most < math.inf else ""))
         return value
 
     return number

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import profiles
+from .. import obstacles, profiles
 from ..errors import RunError
 from . import catalogues, locks
 from . import editions as translating
@@ -24,6 +24,7 @@ STAMP = ".book-stamp"  # inside the site, so that site and stamp change places t
 TOOLS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex",
          "sphinx-mathjax-offline")
 MARKER = re.compile(r"\x1b\[[0-9;]*m")
+REFUSED = re.compile(r"\[Errno (\d+)\][^'\n]*(?:'([^'\n]*)')?")  # of an OSError, with the file if it names one
 
 
 def build(
@@ -110,7 +111,8 @@ def run_jupyter_book(stage: Path, work: Path, log: Path) -> None:
     """Run `jupyter-book build` on the stage; quiet unless it fails.
 
     Raises:
-        RunError: with the first warnings or errors, paths relative to the stage; the log holds everything.
+        RunError: what the system refused (a full disk, memory), else the first warnings or errors, paths relative to the
+            stage, else the last line; the log holds everything.
     """
     arguments = ["build", str(stage), "--path-output", str(work), "-W", "-n", "--keep-going", "-q"]
     program = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
@@ -122,6 +124,19 @@ def run_jupyter_book(stage: Path, work: Path, log: Path) -> None:
     log.write_text(text, encoding="utf-8")
     if done.returncode == 0 and (work / "_build" / "html" / "index.html").is_file():
         return
-    lines = [line.replace(f"{stage}{os.sep}", "") for line in text.splitlines() if re.search(r"WARNING|ERROR|CRITICAL", line)]
-    shown = "；".join(dict.fromkeys(lines[:10])) or "没有可用的消息"
-    raise RunError(f"网站没有建成：{shown}（共 {len(lines)} 条，全文见 {log}）")
+    raise RunError(f"网站没有建成：{_reason(done.returncode, text.replace(f'{stage}{os.sep}', ''))}（全文见 {log}）")
+
+
+def _reason(status: int, text: str) -> str:
+    """Why jupyter-book ended with a status and a text."""
+    for number, path in REFUSED.findall(text):
+        if reason := obstacles.explain(OSError(int(number), "", path or None), "网站的文件"):
+            return reason
+    if status < 0:  # 9 is what Linux sends where there is no more memory
+        advice = "多半是内存不够，请关掉别的程序再运行一次" if status == -9 else "请再运行一次"
+        return f"建站的进程被信号 {-status} 终止，{advice}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    faults = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)]
+    if faults:
+        return f"{'；'.join(dict.fromkeys(faults[:10]))}，共 {len(faults)} 条"
+    return lines[-1] if lines else f"jupyter-book 没有说明原因，退出状态 {status}"

@@ -12,12 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from .. import profiles
 from ..errors import RunError
 from ..files import write_atomically
-from . import gettext_files, interface
+from . import contents, gettext_files, interface
 from .gettext_files import Catalogue
 from .stage import pages, source_of
 from .strings import HAN, strings_of
@@ -81,8 +79,7 @@ def page_strings(page: str, root: Path = profiles.ROOT) -> list[tuple[str, str]]
 
 def title_strings(root: Path = profiles.ROOT) -> list[tuple[str, str]]:
     """The captions of the parts, and the title of each page."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    found = {part["caption"]: "_toc.yml" for part in toc.get("parts") or []}
+    found = {part["caption"]: "_toc.yml" for part in contents.read(root).get("parts") or []}
     for page in pages(root):
         source = source_of(page, root).read_text(encoding="utf-8")
         heading = re.search(r'(?m)^\s*"?# (.+?)(?:\\n)?"?,?$', source)

@@ -160,11 +160,14 @@ def push(folder: Path, remote: str, tag: str, root: Path = profiles.ROOT) -> str
     """Make the copies the only content of branch `colab` and push it to a remote; returns the new commit.
 
     Raises:
-        RunError: git refuses.
+        RunError: git refuses, or is not installed.
     """
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise RunError("推送要用 git，这台机器上没有：请先安装 git，再运行一次。") from None
         if done.returncode:
             lines = (done.stderr.strip() or done.stdout.strip() or "没有消息").splitlines()
             raise RunError(f"git {arguments[0]} 失败：{lines[-1]}")

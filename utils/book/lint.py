@@ -12,6 +12,7 @@ import nbformat
 
 from .. import profiles
 from ..errors import BookError
+from ..files import write_atomically
 from . import stage, template
 from .chapters import all_chapters
 from .lint_chapter import Finding, check_chapter
@@ -43,16 +44,24 @@ def check(paths: Sequence[Path] | None = None, root: Path = profiles.ROOT) -> li
 
 
 def fix(paths: Sequence[Path] | None = None, root: Path = profiles.ROOT, setup: str = template.SETUP) -> list[Path]:
-    """Rewrite notebooks in canonical JSON, without outputs, with today's set-up cell; return those that changed."""
+    """Rewrite notebooks in canonical JSON, without outputs, with today's set-up cell; return those that changed.
+
+    What is no notebook, or not there, stays as it is: `check` names it.
+    """
     changed = []
     for path in _paths(paths, root):
-        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        try:
+            source = path.read_text(encoding="utf-8")
+            notebook = nbformat.reads(source, as_version=4)
+            nbformat.validate(notebook, relax_add_props=True)
+        except Exception:  # json and nbformat raise half a dozen unrelated classes
+            continue
         for cell in notebook.cells:
             if cell.cell_type == "code" and "setup" in cell.metadata.get("tags", []):
                 cell.source = setup
         text = template.canonical(notebook)
-        if text != path.read_text(encoding="utf-8"):
-            path.write_text(text, encoding="utf-8")
+        if text != source:
+            write_atomically(path, text.encode())
             changed.append(path)
     return changed
 

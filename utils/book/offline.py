@@ -9,9 +9,11 @@ from pathlib import Path
 from .. import profiles
 from ..errors import RunError
 from ..files import write_atomically
+from .catalogues import EDITIONS
 
 SITE = profiles.ROOT / "_build" / "html"
 FOLDER = "book"  # what the zip unpacks to
+# Of no use in a folder; left out of the site and of each edition in it.
 LEFT_OUT = {".book-stamp", ".buildinfo", "objects.inv", "sitemap.xml", "book.zip", "book.pdf"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the format: when a site was built says nothing about it
 
@@ -35,7 +37,8 @@ def write(path: Path, site: Path = SITE) -> Path:
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(site.rglob("*")):
             name = file.relative_to(site)
-            if file.is_file() and name.as_posix() not in LEFT_OUT:
+            inside = name.relative_to(name.parts[0]) if name.parts[0] in EDITIONS else name
+            if file.is_file() and inside.as_posix() not in LEFT_OUT:
                 entry = zipfile.ZipInfo(f"{FOLDER}/{name.as_posix()}", EPOCH)
                 entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
                 archive.writestr(entry, file.read_bytes())

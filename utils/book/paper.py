@@ -16,13 +16,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import matplotlib
-import yaml
 from lxml import etree, html
 
 from .. import profiles
 from ..errors import RunError
 from ..figures import font_path
-from . import stage
+from . import contents, stage
 
 STYLES = ("_static/styles/pydata-sphinx-theme.css", "_static/pygments.css", "_static/styles/sphinx-book-theme.css",
           "_static/mystnb.*.css", "_static/book.css", "_static/print.css")
@@ -188,7 +187,7 @@ def _number_figures(article: etree._Element) -> int:
 
 def _contents(listed: list[tuple[int, etree._Element]], root: Path, targets: list[str]) -> str:
     """The contents list: parts, pages, sections; `data-page` is filled in when the pages are known; until then it keeps their place."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    toc = contents.read(root)
     parts = [""] + [part["caption"] for part in toc.get("parts") or [] for _ in part["chapters"]]
     lines, last = [], ""
     for (index, article), part in zip(listed, parts, strict=True):

@@ -6,14 +6,13 @@ import datetime
 import json
 import re
 import shutil
-import subprocess
 import urllib.parse
 from pathlib import Path
 
 from .. import profiles
 from ..errors import RunError
 from ..files import write_atomically
-from . import address, paper
+from . import address, git, paper
 from .browser import Browser
 
 BUILD = profiles.ROOT / "_build"
@@ -107,12 +106,7 @@ def _title(root: Path) -> str:
 
 def _note(root: Path) -> str:
     """What the cover says below the title: where it comes from, the version, the licences."""
-    command = ["git", "-C", str(root), "log", "-1", "--format=%cs，%h"]
-    try:
-        version = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:
-        version = ""
-    version = version or datetime.date.today().isoformat()
+    version = git.answer(root, "log", "-1", "--format=%cs，%h") or datetime.date.today().isoformat()
     lines = [f"版本 {version}", "由网站的同一次构建印成；各章开头相同的准备单元从略，要运行代码请打开笔记本。",
              "文字采用 CC BY 4.0，代码采用 Apache-2.0。", address.read(root).url]
     return "\n".join(line for line in lines if line)

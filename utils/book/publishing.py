@@ -75,10 +75,11 @@ def zip_site(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     """Build the site from results that other machines have made, with a manifest, a zip and a PDF; check its links."""
+    from . import browser, links, offline, publication, report
     from . import build as site
-    from . import links, offline, publication, report
     from . import pdf as printing
 
+    browser.program()  # needed at the end: where there is none, better said before the site is built
     results = publication.gather(Path(options.folder), options.profile)
     print(report.summary(results), flush=True)
     page = site.build(results, editions=site.catalogues.EDITIONS)

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -17,7 +16,7 @@ from typing import Any
 
 from .. import profiles, records
 from ..errors import RunError
-from . import dependencies, fingerprints
+from . import dependencies, fingerprints, git
 from .chapters import Chapter, all_chapters
 from .dependencies import CodeCell, digest
 
@@ -160,20 +159,15 @@ def entries_of(chapter: Chapter, root: Path, profile: str, parameters: dict[str,
 
 def circumstances(root: Path) -> dict[str, Any]:
     """Date, versions, hardware and commit of a recording."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
     installed = {distribution.metadata["Name"].lower() for distribution in importlib.metadata.distributions()}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if name in installed}
-    changed = git("status", "--porcelain", "--", "utils", "chapters", ":!chapters/_recorded")
+    changed = git.answer(root, "status", "--porcelain", "--", "utils", "chapters", ":!chapters/_recorded")
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **versions},
         "hardware": {"processor": _processor(), "cores": _cores(), "memory_gib": _memory(),
                      "device": fingerprints.device_name()},
-        "commit": git("rev-parse", "HEAD"),
+        "commit": git.answer(root, "rev-parse", "HEAD"),
         "modified": bool(changed),
     }
 

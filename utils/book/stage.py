@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
 from .. import profiles
 from ..errors import RunError
+from . import contents, git
 from .chapters import LAST, Chapter
 from .generated import fill
 from .results import ChapterResult
@@ -53,16 +52,9 @@ def pages(root: Path = profiles.ROOT) -> list[str]:
     """Pages of the table of contents, in its order, as paths relative to `chapters/` without suffix.
 
     Raises:
-        RunError: `_toc.yml` is damaged, or names a page that does not exist.
+        RunError: `_toc.yml` is missing or damaged, or names a page that does not exist.
     """
-    try:
-        toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-        names = [toc["root"], *(entry["file"] for part in toc.get("parts") or [] for entry in part["chapters"])]
-        if not all(isinstance(name, str) and name.isprintable() for name in names):
-            raise TypeError("a page that is no text")
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise RunError(f"_toc.yml 读不懂（{type(error).__name__}: {reason}）：请用 git 恢复它") from None
+    names = contents.files(contents.read(root))
     for name in names:
         source_of(name, root)
     return names
@@ -228,12 +220,7 @@ def warnings(result: ChapterResult | None) -> list[str]:
 
 def last_change(source: Path, root: Path) -> str | None:
     """Date of the last commit of a file, or None where there is no git or no commit."""
-    command = ["git", "-C", str(root), "log", "-1", "--format=%cs", "--", str(source)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
+    return git.answer(root, "log", "-1", "--format=%cs", "--", str(source)) or None
 
 
 def _one_line(text: Any) -> str:

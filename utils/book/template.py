@@ -10,7 +10,8 @@ import yaml
 
 from .. import profiles
 from ..errors import ConfigError
-from . import address
+from ..files import write_atomically
+from . import address, contents
 
 # Every chapter begins with this cell; the lint compares it letter by letter, and `check --fix` writes it.
 SETUP_TEXT = """\
@@ -59,7 +60,7 @@ def new(slug: str, part: str, title: str, root: Path = profiles.ROOT) -> Path:
     """Write a new chapter that runs and passes the lint, and add it to `_toc.yml`.
 
     Args:
-        slug: number and English name, e.g. "19-classification".
+        slug: number and English name, e.g. "26-dialogue".
         part: folder or Chinese name of the part, e.g. "4-applications" or "应用".
         title: Chinese title, without number.
         root: the repository.
@@ -69,9 +70,10 @@ def new(slug: str, part: str, title: str, root: Path = profiles.ROOT) -> Path:
 
     Raises:
         ConfigError: bad slug or part, empty title, or a chapter with this number exists.
+        RunError: `_toc.yml` is damaged, or the system lets nothing be written; then nothing is left behind.
     """
     if not re.fullmatch(r"\d\d(-[a-z0-9]+)+", slug):
-        raise ConfigError(f"章的名字应当像 19-classification（两位编号加英文小写），不能是 {slug!r}。")
+        raise ConfigError(f"章的名字应当像 26-dialogue（两位编号加英文小写），不能是 {slug!r}。")
     folder = {caption: name for name, caption in PARTS.items()}.get(part, part)
     if folder not in PARTS:
         raise ConfigError(f"没有名为 {part!r} 的部分：请从 {'、'.join(PARTS)} 中选一个。")
@@ -81,16 +83,23 @@ def new(slug: str, part: str, title: str, root: Path = profiles.ROOT) -> Path:
     if taken := sorted((root / "chapters").glob(f"*/{number}-*.ipynb")):
         raise ConfigError(f"第 {int(number)} 章已经有了：{taken[0].relative_to(root)}。请换一个编号。")
     path = root / "chapters" / folder / f"{slug}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(canonical(chapter(int(number), title.strip())), encoding="utf-8")
-    add_to_toc(f"{folder}/{slug}", root)
+    contents.read(root)  # read before anything is written: a chapter that the contents do not list is an error
+    write_atomically(path, canonical(chapter(int(number), title.strip())).encode())
+    try:
+        add_to_toc(f"{folder}/{slug}", root)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 
 def add_to_toc(page: str, root: Path = profiles.ROOT) -> None:
-    """Add a page to `_toc.yml`, parts in the order of the book, pages in the order of their names; twice is harmless."""
-    path = root / "_toc.yml"
-    toc = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Add a page to `_toc.yml`, parts in the order of the book, pages in the order of their names; twice is harmless.
+
+    Raises:
+        RunError: `_toc.yml` is damaged, or cannot be written.
+    """
+    toc = contents.read(root)
     chapters = {part["caption"]: {entry["file"] for entry in part["chapters"]} for part in toc.get("parts") or []}
     chapters.setdefault(PARTS[page.partition("/")[0]], set()).add(page)
     captions = [*PARTS.values(), *(caption for caption in chapters if caption not in PARTS.values())]
@@ -99,7 +108,7 @@ def add_to_toc(page: str, root: Path = profiles.ROOT) -> None:
         for caption in captions
         if caption in chapters
     ]
-    path.write_text(yaml.safe_dump(toc, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    write_atomically(root / "_toc.yml", yaml.safe_dump(toc, allow_unicode=True, sort_keys=False).encode())
 
 
 def chapter(number: int, title: str) -> nbformat.NotebookNode:
