@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.tools import lacking
 from utils.book import pdf
 
 
@@ -20,7 +21,7 @@ def printed(browser, tmp_path_factory, small_site):
 def words(path):
     """Text of a PDF, page by page."""
     if not shutil.which("pdftotext"):
-        pytest.skip("pdftotext is not installed (Debian: poppler-utils)")
+        lacking("没有 pdftotext，看印出的文字的测试跳过；Debian：apt-get install poppler-utils")
     done = subprocess.run(["pdftotext", "-layout", str(path), "-"], capture_output=True, text=True, check=True)
     return done.stdout.split("\f")[:-1]
 

@@ -13,7 +13,7 @@ from tests.soak import cases, scaled
 from tests.sturdiness.mutations import damaged_bytes, damaged_json, values
 from tests.unit.tiny_book import TinyBook
 from utils import profiles, records
-from utils.book import address, cache, dependencies, lint, recording, stage
+from utils.book import address, cache, catalogues, dependencies, gettext_files, lint, recording, stage
 from utils.book.chapters import find
 from utils.book.results import ChapterResult
 from utils.errors import BookError, RunError
@@ -149,6 +149,29 @@ def test_a_damaged_table_of_contents_is_used_or_refused(book, content):
         assert all(isinstance(page, str) for page in stage.pages(book.root))
     except BookError as error:
         assert "_toc.yml" in str(error) and "\n" not in str(error)
+
+
+# --- translations ------------------------------------------------------------------------------------------------------
+
+CATALOGUE = gettext_files.compose(gettext_files.Catalogue(
+    {"甲": gettext_files.Entry("甲", "one", ["cell"]), 'a "b"': gettext_files.Entry('a "b"', "\\theta\n", fuzzy=True)},
+    {"旧": gettext_files.Entry("旧", "old")}), "en").encode()
+po_lines = st.lists(st.sampled_from(CATALOGUE.decode().split("\n")) | st.text(max_size=8) | st.text(max_size=6).map('msgid "{}"'.format),
+                    max_size=12).map("\n".join)
+
+
+@scaled
+@cases(1_000)
+@given(damaged_bytes(CATALOGUE, most=6) | po_lines.map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_a_damaged_catalogue_of_translations_is_read_or_refused(tmp_path, content):
+    path = tmp_path / "page.po"
+    path.write_bytes(content)
+    try:
+        found = catalogues.read(path)
+    except RunError as error:
+        assert "page.po" in str(error) and "\n" not in str(error)
+    else:
+        assert gettext_files.parse(gettext_files.compose(found, "en"), "again.po").translations() == found.translations()
 
 
 # --- small tables --------------------------------------------------------------------------------------------------------

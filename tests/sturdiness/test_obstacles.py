@@ -126,6 +126,7 @@ def test_an_output_that_finds_no_room_is_one_line_and_exit_code_1(book):
 @linux
 def test_in_a_read_only_folder_what_is_done_is_shown_and_the_rest_is_refused_in_a_line(book):
     assert command(book.root, "run", "1").returncode == 0
+    (book.root / "_toc.yml").write_text("format: jb-book\nroot: index\n")
     script = """
 mount --bind . .; mount -o remount,ro,bind .; cd "$PWD"
 status=0; "$PYTHON" -B -m utils.book run 1 2>&1 || status=$?; echo "=== $status"

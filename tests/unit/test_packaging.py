@@ -320,6 +320,25 @@ def test_an_interrupted_upgrade_is_not_taken_for_finished_when_the_lock_goes_bac
     assert len(world.installations) == 3
 
 
+def test_a_failed_installation_ends_with_what_to_do(world):
+    world.python("python3", "3.12.1")
+    (world.folder / "fail-pip").touch()
+    done = world.setup()
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and all(part in last for part in ("PIP_INDEX_URL", "5 GB", "再运行一次"))
+    (world.folder / "fail-pip").unlink()
+    assert world.setup().returncode == 0 and len(world.installations) == 2
+
+
+def test_a_mac_with_intel_is_told_so_before_anything_is_downloaded(world):
+    world.python("python3", "3.12.1")
+    world.script("uname", "#!/bin/sh\necho Darwin x86_64\n")
+    done = world.setup()
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "Intel" in done.stderr and not world.installations
+    world.script("uname", "#!/bin/sh\necho Darwin arm64\n")
+    assert world.setup().returncode == 0
+
+
 def test_a_broken_environment_is_made_again(world):
     world.python("python3", "3.12.1")
     world.setup()
