@@ -1,11 +1,13 @@
 """The functions that chapter 7 defines, pulled out of the notebook and compared with references."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from scipy import special, stats
 from sklearn.metrics import accuracy_score
-from sklearn.neighbors import NearestCentroid
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, prediction, profiles, prompts, training
@@ -18,8 +20,8 @@ CONSTANTS = ("TEMPLATE", "WORDS", "LENGTH", "TEMPLATES")
 @pytest.fixture
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
-    names = {"np": np, "keras": keras, "batching": batching, "prediction": prediction, "checkpoints": checkpoints, "prompts": prompts,
-             "training": training, "profile": profiles.get("mini"), "STEPS": 40, "BATCH": 8,
+    names = {"np": np, "keras": keras, "functools": functools, "batching": batching, "prediction": prediction, "checkpoints": checkpoints, "prompts": prompts,
+             "training": training, "profile": profiles.get("mini"), "STEPS": 40, "BATCH": 8, "RATE_SIZES": (4, 16, 64), "DEFAULT_RATE": 3,
              "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT), "scipy_softmax": special.softmax}
     return definitions(PAGE, names, constants=CONSTANTS)
 
@@ -107,6 +109,21 @@ def test_nearest_centroid_equals_scikit_learn(chapter, random):
     np.testing.assert_array_equal(chapter["nearest_centroid"](vectors, labels, new), expected)
 
 
+def test_nearest_neighbour_equals_scikit_learn(chapter, random):
+    vectors, new, labels = random.normal(size=(12, 5)), random.normal(size=(40, 5)), np.arange(12) % 2
+    expected = KNeighborsClassifier(1).fit(vectors, labels).predict(new)
+    np.testing.assert_array_equal(chapter["nearest_neighbour"](vectors, labels, new), expected)
+
+
+@pytest.mark.parametrize("method", ["fit_centroid", "fit_neighbour"])
+def test_methods_without_training_give_their_own_examples_back(chapter, method):
+    chapter["language_model"] = checkpoints.load("language", profiles.CHECKPOINT)
+    texts, labels = TEXTS[:2], np.array([1, 0])
+    predict = chapter[method](texts, labels, None, 1)
+    assert predict(texts).tolist() == predict(tuple(texts)).tolist() == [1, 0]
+    assert predict(texts[::-1]).tolist() == [0, 1]  # what is kept belongs to the texts, not to the number of the call
+
+
 def test_prompt_training_fits_its_examples_and_without_labels_is_the_zero_shot_model(chapter):
     labels = np.array([1, 0, 0, 1])
     predict = chapter["fit_prompt"](TEXTS, labels, 1e-3, 1)
@@ -119,9 +136,14 @@ def test_prompt_training_fits_its_examples_and_without_labels_is_the_zero_shot_m
 def test_the_rate_with_the_best_validation_mean_is_chosen_and_test_is_not_looked_at(chapter):
     rows = [{"method": "提示", "labels": 4, "rate": rate, "seed": seed, "dev_accuracy": dev, "test_accuracy": test}
             for rate, seed, dev, test in ((1, 1, 0.9, 0.1), (1, 2, 0.5, 0.2), (2, 1, 0.6, 0.9), (2, 2, 0.6, 0.8))]
-    assert chapter["best_rate"](rows, "提示", 4) == 1  # means 0.7 and 0.6
-    assert chapter["values_of"](rows, "提示", 4).tolist() == [0.1, 0.2]
-    assert chapter["best_rate"]([], "提示", 4) is None and len(chapter["values_of"]([], "提示", 4)) == 0
+    chapter["rate_rows"] = [{name: row[name] for name in row if name != "test_accuracy"} for row in rows]
+    best_rate, values_of = chapter["best_rate"], chapter["values_of"]
+    assert best_rate(chapter["rate_rows"], "提示", 4) == 1  # means 0.7 and 0.6
+    assert best_rate(chapter["rate_rows"], "提示", 8) == 1  # from the largest number tried that is not above 8
+    assert best_rate(chapter["rate_rows"], "提示", 16) == 3  # the default: nothing recorded
+    assert best_rate(chapter["rate_rows"], "提示", 0) == best_rate([], "分类头", 4) == 3
+    assert values_of(rows, "提示", 4).tolist() == [0.1, 0.2] and values_of(rows, "提示", 4, 2).tolist() == [0.9, 0.8]
+    assert len(values_of([], "提示", 4)) == 0
 
 
 def test_a_cell_shows_mean_sample_deviation_and_range(chapter):
