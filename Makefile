@@ -13,7 +13,7 @@ export MALLOC_TOP_PAD_ := 268435456
 PIP_AUDIT := pip-audit==2.9.0
 COLAB_PYTHON := python3
 
-.PHONY: help book test soak bench serve pdf zip run record records new check pretrain livebox museum lock clean setup setup-tests chapter slug doctor \
+.PHONY: help book test ci soak bench serve pdf zip run record records new check pretrain livebox museum lock clean setup setup-tests chapter slug doctor \
 	pin publishable adopt plan publish colab gpu compat container audit issue
 
 help: ## 列出命令
@@ -24,6 +24,9 @@ book: setup ## 执行全部章节（档位 mini），建成 _build/html；EDITIO
 
 test: setup-tests ## 全部测试
 	@.venv/bin/python -m pytest $(OPTIONS)
+
+ci: ## 装上测试要的浏览器、node 与 poppler（Debian、Ubuntu），再运行全部测试
+	@.ci/run
 
 soak: setup-tests ## 耐久测试，全部做完（反复强杀、磁盘满、坏输入各一万例），要一两个小时
 	@BOOK_SOAK=1 .venv/bin/python -m pytest -m "soak or scaled" $(OPTIONS)

@@ -29,7 +29,7 @@ ACTIONS = {
 }
 WRITES = {("publish.yml", "deploy"): {"pages", "id-token"}, ("publish.yml", "colab"): {"contents"}, ("weekly.yml", "report"): {"issues"}}
 # Not run here: `gpu` installs gigabytes for a device that is not there, `audit` asks a service, the others run below.
-NOT_RUN = {"gpu": "installs CUDA libraries", "audit": "asks a vulnerability service", "test": "is this very run", "book": "runs all chapters"}
+NOT_RUN = {"gpu": "installs CUDA libraries", "audit": "asks a vulnerability service", "ci": "is this very run", "book": "runs all chapters"}
 
 
 def load(path):
