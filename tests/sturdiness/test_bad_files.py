@@ -34,7 +34,7 @@ columns = st.integers(-4, 4)
 
 
 @scaled
-@cases(250)
+@cases(1_000)
 @given(contents, columns, columns, st.sampled_from(SCHEMES) | st.text(max_size=5))
 def test_a_conll_file_is_read_whole_or_refused_row_by_row(tmp_path, content, token, label, scheme):
     path = tmp_path / "data.txt"

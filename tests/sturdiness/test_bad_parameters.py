@@ -66,7 +66,7 @@ def test_any_name_of_a_chapter_means_one_or_is_refused(book, name):
 
 
 @scaled
-@cases(100)
+@cases(1_000)
 @given(st.text(max_size=8))
 def test_any_profile_exists_or_is_refused(name):
     try:
@@ -76,7 +76,7 @@ def test_any_profile_exists_or_is_refused(name):
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(st.dictionaries(st.sampled_from([*Limits.__dataclass_fields__]), numbers, max_size=4))
 def test_any_limits_of_the_service_make_sense_or_are_refused(changes):
     try:
@@ -88,7 +88,7 @@ def test_any_limits_of_the_service_make_sense_or_are_refused(changes):
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(st.fixed_dictionaries({"steps": numbers, "learning_rate": numbers}, optional={
     "warmup": numbers, "weight_decay": numbers, "clip_norm": numbers, "patience": st.none() | numbers,
     "decay": st.sampled_from(["linear", "cosine", "constant", "x"])}))

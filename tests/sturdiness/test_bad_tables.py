@@ -139,7 +139,7 @@ TOC = {"format": "jb-book", "root": "index", "parts": [{"caption": "代码", "ch
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(damaged_json(TOC).map(lambda value: yaml.safe_dump(value, allow_unicode=True).encode())
        | damaged_bytes(yaml.safe_dump(TOC, allow_unicode=True).encode()))
 def test_a_damaged_table_of_contents_is_used_or_refused(book, content):
@@ -198,7 +198,7 @@ PINS = {"some/model": {"revision": "a" * 40, "files": {"config.json": "b" * 40},
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(damaged_json(PINS).map(as_text) | damaged_bytes(as_text(PINS)))
 def test_a_damaged_table_of_pins_is_used_or_refused(tmp_path, content):
     (tmp_path / "hub.json").write_bytes(content)
