@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import re
+import sys
 
 import nbformat
 import pytest
@@ -147,6 +148,15 @@ def test_the_stamp_knows_every_staged_file(book):
     before = build.fingerprint(folder)
     (folder / "_static" / "book.css").write_text("/* */")
     assert build.fingerprint(folder) != before
+
+
+def test_no_chapter_of_the_real_site_needs_3_gibibytes(real_build, root):
+    """The least machine of the book has 4 GiB; measured is each kernel's largest resident memory."""
+    shown = dict(re.findall(r"^(\S+/\S+|index)  +(?:完成|缓存|失败)  +[\d.]+  +([\d.]+|–)", real_build.stdout, re.MULTILINE))
+    assert len(shown) >= len(list(root.glob("chapters/[0-9]-*/*.ipynb"))), real_build.stdout[-3000:]
+    measured = {chapter: float(memory) for chapter, memory in shown.items() if memory != "–"}
+    assert measured or sys.platform != "linux"
+    assert {chapter: memory for chapter, memory in measured.items() if memory >= 3072} == {}
 
 
 def test_the_real_site_builds_and_no_chapter_fails(real_build, real_site):

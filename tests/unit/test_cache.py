@@ -96,6 +96,22 @@ def test_a_card_beside_the_weights_and_another_chapters_record_are_no_inputs(boo
     assert key(book, "01-a") == before
 
 
+def test_the_readers_own_files_count_and_not_only_where_they_lie(book, tmp_path):
+    book.notebook("01-a", "x = 1", parameters='PROFILE = "mini"\nDATA_DIR = ""')
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "train.txt").write_text("字 O\n")
+    seen = [key(book, "01-a", {"DATA_DIR": value}) for value in (str(own), str(own / "train.txt"), str(own / "missing"), "x" * 9999)]
+    (own / "train.txt").write_text("字 B\n")
+    seen += [key(book, "01-a", {"DATA_DIR": value}) for value in (str(own), str(own / "train.txt"))]
+    (own / "dev.txt").write_text("")
+    seen.append(key(book, "01-a", {"DATA_DIR": str(own)}))
+    assert len(set(seen)) == len(seen)
+    (chapter,) = find(["1"], book.root)
+    for parameters in ({}, {"PROFILE": "mini", "DATA_DIR": "", "SIZE": 3}):
+        assert "own" not in cache.inputs(chapter, parameters, "mini", "CPU", book.root), "it would change every key"
+
+
 @pytest.fixture
 def data(book, monkeypatch):
     """The file of the tiny book's data sets, and how often its hash was computed."""
@@ -147,6 +163,16 @@ def test_an_entry_comes_back_as_it_was_saved(stored):
     assert (result.status, result.seconds, result.results) == ("cached", 3.5, {"f1": {"value": 0.5, "band": [0.4, 0.6]}})
     assert result.executed.read_bytes() == b'{"cells": []}'
     assert store.load(chapter, "other" * 8) is None
+
+
+def test_an_entry_without_versions_and_hardware_still_holds(stored):
+    store, chapter = stored
+    record = store.load(chapter, "k" * 64).executed.with_suffix(".json")
+    old = json.loads(record.read_text())
+    del old["versions"], old["hardware"]
+    record.write_text(json.dumps(old))
+    result = store.load(chapter, "k" * 64)
+    assert (result.status, result.versions, result.hardware) == ("cached", {}, {})
 
 
 @pytest.mark.parametrize("suffix", [".ipynb", ".json"])

@@ -43,6 +43,17 @@ def test_the_state_of_a_run_shows_values_bands_failures_and_stale_records():
     assert len({row.count("|") for row in table.splitlines()[:6]}) == 1
 
 
+def test_versions_hardware_and_the_names_of_stale_records_are_shown():
+    facts = {"versions": {"python": "3.13.1", "keras": "3.11"},
+             "hardware": {"processor": "Xeon", "cores": 2, "memory_gib": 23.0, "device": "CPU"}}
+    table = generated.status_table(profiles.ROOT, [
+        result(**facts), result(chapter="x/09-b", **facts), result(chapter="x/10-c", stale=["t：尚无记录", "u：代码已改", "u：数据已改"])])
+    first, empty, header = table.splitlines()[:3]
+    assert "2 个笔记本" in first and "Xeon（2 核，内存 23.0 GiB），设备 CPU" in first and "python 3.13.1，keras 3.11" in first
+    assert empty == "" and header.startswith("| 章")
+    assert "`t`、`u` |" in table
+
+
 def test_markers_are_filled_and_unknown_ones_stay():
     text = generated.fill("前\n\n（这张表在建站时写入：`status`）\n\n后\n（这张表在建站时写入：`nothing`）\n", profiles.ROOT, [])
     assert text == "前\n\n还没有运行结果。\n\n后\n（这张表在建站时写入：`nothing`）\n"

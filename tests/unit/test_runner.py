@@ -143,6 +143,56 @@ def test_parameters_reach_the_notebook_and_unknown_ones_are_refused(book):
             overrides.parse_override(text)
 
 
+def test_own_data_are_held_to_no_band_a_switch_is_and_a_relative_path_starts_where_the_command_does(book, monkeypatch, tmp_path_factory):
+    table = {"rows": [], "bands": {"f1": {"low": 0.4, "high": 0.6}}, "profile": "mini", "parameters": {}, "seconds": 1.0,
+             "date": "2026-11-24", "hardware": {"processor": "x", "cores": 2}, "code": {}, "cases": "", "data": {}}
+    (book.root / "chapters" / "_recorded" / "01.json").write_text(json.dumps({"chapter": 1, "tables": {"main": table}}))
+    book.notebook("01-a", "import pathlib\nfrom utils import records\nbook = records.Chapter(1)",
+                  "value = 0.5\nif SHUFFLE:\n    value = 0.1\nif DATA_DIR:\n    value = float((pathlib.Path(DATA_DIR) / 'v').read_text())",
+                  "book.report('f1', value)",
+                  parameters='PROFILE = "mini"\nDATASET = "one"\nDATA_DIR = ""\nSHUFFLE = False')
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    for name in ("own", "one"):  # a folder named as a data set does not take its place
+        (here / name).mkdir()
+    (here / "own" / "v").write_text("0.9")
+
+    def outcome(*texts):
+        result = run(book, overrides=tuple(map(overrides.parse_override, texts)))["01-a"]
+        return result.results["f1"]["value"], report.succeeded([result]), report.summary([result]), result
+
+    value, good, summary, result = outcome("DATA_DIR=own")
+    assert (value, good) == (0.9, True) and "改了 DATA_DIR，不比区间" in summary and "超出" not in summary
+    assert "改了 DATA_DIR，不比区间" in result.executed.read_text() and "超出" not in result.executed.read_text()
+    assert result.versions["python"] and result.hardware["cores"]
+    assert outcome("DATA_DIR=own")[3].status == "cached" and "不比区间" in outcome("DATA_DIR=own")[2]
+    (here / "own" / "v").write_text("0.8")
+    assert outcome("DATA_DIR=own")[:2] == (0.8, True)
+    assert outcome("SHUFFLE=True")[:2] == (0.1, False)
+    value, good, summary, _ = outcome("DATASET=one")
+    assert good and "在区间内" in summary
+
+
+@linux
+def test_packages_that_cannot_be_imported_are_named_once_in_one_line(book, monkeypatch):
+    monkeypatch.setattr(kernels, "PRELOADED", (*LIGHT_PRELOAD, "no_such_package.a", "no_such_package.b"))
+    book.notebook("01-a", "x = 1")
+    with pytest.raises(RunError, match="不能导入 no_such_package（详见 .*zygote.log）；请运行 make doctor"):
+        run(book)
+    assert "No module named 'no_such_package'" in (book.root / "_build" / "runs" / "zygote.log").read_text()
+
+
+@linux
+def test_the_end_of_the_preloading_process_is_told_with_its_log(book, monkeypatch):
+    (book.root / "dies.py").write_text("import os\nprint('why', file=__import__('sys').stderr, flush=True)\nos._exit(4)\n")
+    monkeypatch.setenv("PYTHONPATH", str(book.root))
+    monkeypatch.setattr(kernels, "PRELOADED", ("dies",))
+    book.notebook("01-a", "x = 1")
+    with pytest.raises(RunError, match="退出码 4）（详见 .*zygote.log）；请运行 make doctor"):
+        run(book)
+    assert "why" in (book.root / "_build" / "runs" / "zygote.log").read_text()
+
+
 def test_an_input_edited_during_the_run_is_not_cached_as_if_it_had_been_there(book):
     helper = book.root / "utils" / "alpha.py"
     book.notebook("01-a", f"import pathlib\nfrom utils import alpha\npathlib.Path({str(helper)!r}).write_text('x = 1')")

@@ -52,6 +52,7 @@ def inputs(chapter: Chapter, parameters: dict[str, Any], profile: str, device: s
         "data": fingerprints.data_hashes(files, root),
         "recorded": digest(recorded.read_bytes()) if uses_records else "",
         **({"hub": fingerprints.hub_pins(root)} if profile == "full" else {}),
+        **({"own": own} if (own := fingerprints.own_files(parameters)) else {}),  # no key where there are none: it changes no other run
     }
 
 
@@ -126,6 +127,7 @@ def _plausible(result: ChapterResult) -> bool:
     texts = [result.chapter, result.profile, result.device, result.run_at, result.error or "", *result.stale]
     return (all(isinstance(number, (int, float)) for number in numbers) and len(numbers) == 2 + 3 * len(result.results)
             and all(isinstance(text, str) for text in texts) and isinstance(result.stale, list)
+            and isinstance(result.versions, dict) and isinstance(result.hardware, dict)
             and result.seconds >= 0 and result.status == "ok")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Container
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ..errors import RunError
 from .dependencies import digest
@@ -67,6 +69,33 @@ def data_hashes(modules: Container[str], root: Path) -> dict[str, str]:
             parts = [f"{file.relative_to(folder).as_posix()} {_file_hash(file, file.stat().st_mtime_ns)}" for file in files]
             found["checkpoint"] = digest("\n".join(parts))
     return found
+
+
+def own_files(parameters: dict[str, Any]) -> dict[str, list[list[Any]]]:
+    """What lies where the parameters point: parameter -> [name, size, SHA-256] of the file, or of each file in the folder.
+
+    Only absolute paths count, and of a folder only its own files: data and model folders are flat, and a slip of the pen
+    such as `/` must not read a whole disk. A file that cannot be read has None for its hash.
+    """
+    found = {}
+    for name, value in parameters.items():
+        if not (isinstance(value, str) and os.path.isabs(value)):
+            continue
+        path = Path(value)
+        with contextlib.suppress(OSError, ValueError):  # too long for a path, or not allowed: nothing to read there
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            entries = [_own_file(file) for file in files if file.is_file()]
+            if entries or path.is_dir():
+                found[name] = entries
+    return found
+
+
+def _own_file(file: Path) -> list[Any]:
+    try:
+        with file.open("rb") as stream:
+            return [file.name, file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
+    except OSError:
+        return [file.name, None, None]
 
 
 def corpus_hash(name: str, root: Path) -> str:

@@ -77,17 +77,33 @@ def status_table(root: Path, results: Sequence[ChapterResult]) -> str:
         if result.executed is None:
             shown = "**运行失败**"
         state = f"{len(result.stale)} 张缺失或过期" if result.stale else "完整"
+        if names := "、".join(dict.fromkeys(f"`{reason.partition('：')[0]}`" for reason in result.stale)):
+            state += f"：{names}"
         rows.append(f"| {Path(result.chapter).name} | `{result.profile}` | {result.device} | {result.seconds:.1f} | {memory} "
                     f"| {result.run_at[:10]} | {shown} | {state} |")
     total, failed = sum(result.seconds for result in results), sum(result.executed is None for result in results)
     stale = sum(bool(result.stale) for result in results)
-    return "\n".join(rows) + (f"\n\n{len(results)} 个笔记本一共用时 {total / 60:.1f} 分（各自的用时相加，并行时实际更短）；"
+    return "\n".join([*_machines(results), *rows]) + (f"\n\n{len(results)} 个笔记本一共用时 {total / 60:.1f} 分（各自的用时相加，并行时实际更短）；"
                               f"{failed} 个失败，{stale} 个有记录缺失或过期。")
+
+
+def _machines(results: Sequence[ChapterResult]) -> list[str]:
+    """Hardware and versions behind the table, one line for each combination, and an empty line; nothing if unknown."""
+    lines: dict[str, int] = {}
+    for result in results:
+        if not (result.versions and result.hardware):
+            continue
+        facts = result.hardware
+        machine = f"{facts.get('processor', '–')}（{facts.get('cores', '–')} 核，内存 {facts.get('memory_gib', '–')} GiB），设备 {facts.get('device', '–')}"
+        versions = "，".join(f"{name} {version}" for name, version in result.versions.items())
+        line = f"{machine}；{versions}"
+        lines[line] = lines.get(line, 0) + 1
+    return [part for line, count in lines.items() for part in (f"其中 {count} 个笔记本运行于：{line}。", "")]
 
 
 def _reported(name: str, result: dict) -> str:
     band = result.get("band")
-    limits = f" [{band[0]:.3g}, {band[1]:.3g}]" if band else "（无区间）"
+    limits = f" [{band[0]:.3g}, {band[1]:.3g}]" if band else f"（{result.get('note', '无区间')}）"
     return f"`{name}` {result['value']:.3g}{limits}{'' if in_band(result) else ' **超出**'}"
 
 

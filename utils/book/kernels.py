@@ -105,26 +105,35 @@ class Zygote:
 
     Args:
         environment: of the process in which the heavy packages are imported.
+        log: file for what that process prints, written anew; None for none.
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], log: Path | None = None) -> None:
+        self._log = log
         self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         program = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(other.fileno()), *PRELOADED]
-        with other:
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        with other, open(log or os.devnull, "wb") as printed:
             self._process = subprocess.Popen(
                 program, pass_fds=[other.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=printed,
             )
 
     def wait_until_ready(self) -> None:
         """Return when the imports are done.
 
         Raises:
-            RunError: the process has died.
+            RunError: the process has died, or packages are missing.
         """
-        if not self._control.recv(1 << 16):
-            raise RunError(f"内核母进程没有启动（退出码 {self._process.wait()}）；请按 README 重新安装依赖")
+        packet = self._control.recv(1 << 16)
+        where = f"（详见 {self._log}）" if self._log else ""
+        if not packet:
+            raise RunError(f"导入各个包的进程意外结束（退出码 {self._process.wait()}）{where}；请运行 make doctor，看这台机器缺什么")
+        missing = dict.fromkeys(name.partition(".")[0] for name in json.loads(packet)["missing"])
+        if missing:
+            raise RunError(f"{sys.executable} 不能导入 {'、'.join(missing)}{where}；请运行 make doctor，按它说的安装")
 
     def fork(self, arguments: list[str], cwd: str, environment: dict[str, str], log: Path) -> ForkedProcess:
         """Start a kernel with the arguments of `python -m ipykernel_launcher`; what it prints itself goes to `log`."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
@@ -31,3 +34,31 @@ def parse_override(text: str) -> tuple[str, Any]:
     except (TypeError, ValueError, RecursionError):
         raise ConfigError(f"-p {name}：值只能是数、文本、True、False、None，或由它们组成的列表和字典") from None
     return name, parsed
+
+
+def located(value: Any, default: ast.expr | None) -> Any:
+    """A relative path to something that exists becomes absolute: the notebook runs in a folder of its own.
+
+    Args:
+        value: of a parameter, as `parse_override` gives it.
+        default: of the same parameter. Text counts as a path where the default is empty text, or where it has a separator;
+            otherwise a folder that happens to be called as a data set would stand in for it.
+    """
+    empty = isinstance(default, ast.Constant) and default.value == ""
+    if not (isinstance(value, str) and value and (empty or "/" in value or os.sep in value)):
+        return value
+    try:
+        path = Path(value).expanduser()
+        return str(path.resolve()) if path.exists() else value
+    except (OSError, ValueError, RuntimeError):  # no path at all, or a home that nobody has
+        return value
+
+
+def replaced_texts(given: Mapping[str, Any], defaults: Mapping[str, ast.expr]) -> list[str]:
+    """The parameters that say in words what a run works on (data, model, …) and are not what the book's run uses.
+
+    Recorded bands say nothing about such a run. Numbers and switches keep the bands: a wrong value shall be noticed.
+    """
+    return [name for name, value in given.items()
+            if name != "PROFILE" and isinstance(value, str)
+            and not (isinstance(defaults.get(name), ast.Constant) and defaults[name].value == value)]

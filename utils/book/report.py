@@ -70,6 +70,6 @@ def record_list(chapters: Sequence[Chapter], reasons: dict[str, dict[str, list[s
 def _reported(name: str, result: dict) -> str:
     band = result.get("band")
     if band is None:
-        return f"{name}={result['value']:.4g}（无区间）"
+        return f"{name}={result['value']:.4g}（{result.get('note', '无区间')}）"
     verdict = "在区间内" if in_band(result) else "超出区间"
     return f"{name}={result['value']:.4g}（{verdict} [{band[0]:.4g}, {band[1]:.4g}]）"

@@ -20,13 +20,16 @@ class ChapterResult:
         status: "ok" (executed now), "cached" (an earlier run still holds) or "failed".
         seconds: wall-clock time of the execution (of the earlier one if cached).
         peak_memory_mb: largest resident memory of the kernel process in MiB; None where the system does not tell.
-        results: what the chapter passed to `records.Chapter.report`: name -> {"value": float, "band": [low, high] or None}.
+        results: what the chapter passed to `records.Chapter.report`: name -> {"value": float, "band": [low, high] or None};
+            "note" says why there is no band, where a run has none on purpose.
         error: one line in Chinese (chapter, cell, class, message) if it failed, else None.
         log: text file with the kernel's own output and, after a failure, the traceback.
         profile: "mini" or "full".
         device: "CPU" or the name of the GPU.
         run_at: start of the execution, ISO 8601 with time zone.
         stale: why recorded tables that the chapter shows no longer fit its code or data; empty if all do.
+        versions: package -> version, "python" among them; empty for entries of an older cache.
+        hardware: processor, cores, memory and device, as `recording.circumstances` gives them; may be empty, too.
     """
 
     chapter: str
@@ -42,6 +45,8 @@ class ChapterResult:
     device: str = "CPU"
     run_at: str = ""
     stale: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
 
     @property
     def out_of_band(self) -> list[str]:

@@ -21,7 +21,7 @@ from .. import obstacles, profiles
 from .. import records as chapter_records
 from ..errors import BookError, ConfigError, RunError
 from ..files import write_atomically
-from . import cache, carried_rows, dependencies, fingerprints, locks, recording
+from . import cache, carried_rows, dependencies, fingerprints, locks, overrides, recording
 from .chapters import Chapter, find
 from .results import ChapterResult
 
@@ -62,7 +62,7 @@ def parameters_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
             valid = "、".join(parameter for parameter in known if parameter not in ("PROFILE", "RECORD")) or "没有"
             raise ConfigError(f"{chapter.id}：没有参数 {name!r}；可选：{valid}")
     profile = {"PROFILE": settings.profile} if "PROFILE" in known else {}
-    return {**profile, **dict(settings.overrides)}
+    return {**profile, **{name: overrides.located(value, known[name]) for name, value in settings.overrides}}
 
 
 def run(
@@ -135,11 +135,18 @@ class _Job:
         )
         result.seconds, result.peak_memory_mb, result.error = done.seconds, done.peak_memory_mb, done.error
         if result.error is None:
-            result.status, result.results = "ok", done.results
+            result.status, result.results, content = "ok", done.results, done.notebook
+            defaults = dependencies.parameters(dependencies.code_cells(dependencies.read_notebook(chapter.path)))
+            if own := overrides.replaced_texts(self.parameters, defaults):
+                from .execution import without_bands
+
+                content, result.results = without_bands(content, f"改了 {'、'.join(own)}，不比区间")
+            now = recording.circumstances(settings.root)
+            result.versions, result.hardware = now["versions"], now["hardware"]
             result.stale = [f"{name}：{reason}" for name, table in plan["tables"].items() for reason in table["stale"]]
             # An input edited during the run: what came out belongs to no key, so no later run may find it.
             key = self.key if self._key() == self.key else cache.key_of({"edited": result.run_at, "key": self.key})
-            self.store.save(chapter, key, result, done.notebook)
+            self.store.save(chapter, key, result, content)
         return result
 
 
@@ -158,7 +165,7 @@ def executor(root: Path, say: Callable[[str], None]) -> Iterator[Any]:
     warnings.filterwarnings("ignore", "IPython (parent|dir)", UserWarning)  # no home: kernels have a folder of their own
     environment = kernels.environment(root / "_build" / "ipython")
     with contextlib.ExitStack() as stack:
-        zygote = stack.enter_context(kernels.Zygote(environment)) if kernels.CAN_FORK else None
+        zygote = stack.enter_context(kernels.Zygote(environment, root / "_build" / "runs" / "zygote.log")) if kernels.CAN_FORK else None
         from .execution import Executor  # while the zygote imports TensorFlow
 
         if zygote:

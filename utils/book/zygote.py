@@ -18,18 +18,20 @@ import selectors
 import signal
 import socket
 import sys
+import traceback
 
 POLL_SECONDS = 0.05  # how often the ends of kernels are looked for
 
 
 def preload(modules: list[str]) -> list[str]:
-    """Import what kernels will need; returns those that are not installed."""
+    """Import what kernels will need; returns those that cannot be imported; why is printed."""
     missing = []
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError:
             missing.append(name)
+            traceback.print_exc()
     return missing
 
 
@@ -86,8 +88,6 @@ def _child(request: dict, sockets: list[socket.socket], selector: selectors.Base
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
     except BaseException:  # noqa: BLE001 (nothing may climb into the parent's loop)
-        import traceback
-
         traceback.print_exc(file=sys.__stderr__)
     finally:
         sys.__stderr__.flush()
