@@ -51,7 +51,7 @@ def test_versions_hardware_and_the_names_of_stale_records_are_shown():
     first, empty, header = table.splitlines()[:3]
     assert "2 个笔记本" in first and "Xeon（2 核，内存 23.0 GiB），设备 CPU" in first and "python 3.13.1，keras 3.11" in first
     assert empty == "" and header.startswith("| 章")
-    assert "`t`、`u` |" in table
+    assert "2 张缺失或过期：`t`、`u` |" in table
 
 
 def test_markers_are_filled_and_unknown_ones_stay():

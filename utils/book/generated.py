@@ -76,9 +76,8 @@ def status_table(root: Path, results: Sequence[ChapterResult]) -> str:
         shown = "<br>".join(_reported(name, value) for name, value in result.results.items()) or "–"
         if result.executed is None:
             shown = "**运行失败**"
-        state = f"{len(result.stale)} 张缺失或过期" if result.stale else "完整"
-        if names := "、".join(dict.fromkeys(f"`{reason.partition('：')[0]}`" for reason in result.stale)):
-            state += f"：{names}"
+        tables = list(dict.fromkeys(f"`{reason.partition('：')[0]}`" for reason in result.stale))  # one may have two reasons
+        state = f"{len(tables)} 张缺失或过期：{'、'.join(tables)}" if tables else "完整"
         rows.append(f"| {Path(result.chapter).name} | `{result.profile}` | {result.device} | {result.seconds:.1f} | {memory} "
                     f"| {result.run_at[:10]} | {shown} | {state} |")
     total, failed = sum(result.seconds for result in results), sum(result.executed is None for result in results)
