@@ -25,7 +25,7 @@ def one_line(capsys) -> str:
     return text
 
 
-@pytest.mark.parametrize("arguments", ["run 1", "build", "check", "record 13", "colab", "new 99-x 3-code 题"])
+@pytest.mark.parametrize("arguments", ["run 1 --force", "build", "check", "record 13", "colab", "new 99-x 3-code 题"])
 def test_another_python_without_the_packages_is_told_which_to_use(arguments):
     command = [sys.executable, "-S", "-m", "utils.book", *arguments.split()]  # -S: without the packages of .venv
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

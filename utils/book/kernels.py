@@ -6,6 +6,7 @@ A fork spares each chapter the seconds that importing takes, and is a process of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
@@ -100,6 +101,15 @@ class ForkedProcess:
         return json.loads(packet) if packet else {}
 
 
+def _opened(log: Path | None) -> tuple[Path | None, BinaryIO]:
+    """The log opened for writing. Where it cannot be written (a read-only folder), none: chapters then say so themselves."""
+    if log:
+        with contextlib.suppress(OSError):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            return log, log.open("wb")
+    return None, open(os.devnull, "wb")
+
+
 class Zygote:
     """The process from which kernels are forked. Use it as a context manager; leaving it ends all of them.
 
@@ -109,13 +119,11 @@ class Zygote:
     """
 
     def __init__(self, environment: dict[str, str], log: Path | None = None) -> None:
-        self._log = log
+        self._log, printed = _opened(log)
         self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         program = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(other.fileno()), *PRELOADED]
-        if log:
-            log.parent.mkdir(parents=True, exist_ok=True)
-        with other, open(log or os.devnull, "wb") as printed:
+        with other, printed:
             self._process = subprocess.Popen(
                 program, pass_fds=[other.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
                 stdout=subprocess.DEVNULL, stderr=printed,
