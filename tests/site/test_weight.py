@@ -143,7 +143,8 @@ def test_the_first_words_of_the_heaviest_pages_stand_within_two_and_a_half_secon
             if seconds <= FIRST_WORDS:
                 break
         assert min(times) <= FIRST_WORDS, (kind, page, times)
-        assert 50_000 < received <= LIMIT, (kind, page, received)
+        least = 50_000 if kind == "front" else 100_000  # less did not arrive whole
+        assert least < received <= LIMIT, (kind, page, received)
 
 
 def test_the_slow_line_is_really_slow(browser, packing, small_site):
