@@ -69,15 +69,10 @@ livebox: setup ## 重新生成第 13 章网页输入框的模型（int8），可
 	@.venv/bin/python -m utils.book.livebox $(OPTIONS)
 
 museum: setup ## 另建旧版环境，运行原文的配方一次（第 14 章）；不属于自动检查
-	@test -x tests/museum/.venv/bin/python || .venv/bin/python -m venv tests/museum/.venv
-	@tests/museum/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/museum/requirements.txt
-	@tests/museum/.venv/bin/python tests/museum/museum.py $(OPTIONS)
+	@sh tests/museum/museum.sh $(OPTIONS)
 
 bench: setup-tests ## 量速度：训练、预测、建书（另建书的环境加 torch）；OPTIONS="ner_training --help"
-	@test -x tests/benchmarks/.venv/bin/python || .venv/bin/python -m venv tests/benchmarks/.venv
-	@tests/benchmarks/.venv/bin/python tests/benchmarks/environment.py .venv/bin/python
-	@tests/benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
-	@tests/benchmarks/.venv/bin/python -m tests.benchmarks $(OPTIONS)
+	@sh tests/benchmarks/bench.sh $(OPTIONS)
 
 pin: setup ## 向模型库查明档位 full 所用模型与数据的提交（可设 HF_ENDPOINT）
 	@$(BOOK) pin $(OPTIONS)

@@ -1,10 +1,12 @@
 """Programs that tests need and that a person may not have: without one a test is skipped there, and fails in CI."""
 
+import importlib
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
+from types import ModuleType
 from typing import NoReturn
 
 import pytest
@@ -15,6 +17,16 @@ def lacking(message: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+def needed(module: str) -> ModuleType:
+    """A module that only tests need; without it the test (or, at the top of a file, all of them) is skipped, in CI it fails."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"没有 {module}：pip install -r tests/requirements.lock", allow_module_level=True)
 
 
 def npm_package(name: str, version: str) -> pathlib.Path:

@@ -56,7 +56,7 @@ def build(root: Path, command: str) -> tuple[float, int]:
     if done.returncode:
         print(done.stdout[-1500:], done.stderr[-1500:], file=sys.stderr)
         raise SystemExit(f"python -m utils.book {command}: exit status {done.returncode}")
-    return seconds, done.stdout.count("完成 ")
+    return seconds, len(re.findall(r"\] 完成 ", done.stdout))  # the table at the end has the word as well
 
 
 def edit(path: Path) -> str:

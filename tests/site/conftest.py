@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from tests.tools import lacking
+from tests.tools import lacking, needed
 from utils.book import build, serve, template
 from utils.book.browser import PROGRAMS
 from utils.book.results import ChapterResult
@@ -136,7 +136,7 @@ def browser():
     program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
         lacking(f"没有浏览器（{'、'.join(PROGRAMS)}），网站测试跳过；Debian：apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
+    playwright = needed("playwright.sync_api")
     with playwright.sync_playwright() as running:
         started = running.chromium.launch(executable_path=program, args=list(FLAGS))
         yield started

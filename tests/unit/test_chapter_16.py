@@ -16,7 +16,7 @@ from utils import batching, finetuning, heads, metrics, prediction, prompts, tra
 from utils.batching import Windows
 from utils.encoder import Encoder, EncoderConfig
 
-CONSTANTS = ("NAME_CONTEXTS", "GIVEN", "SURNAMES", "SPECIAL", "PLAIN", "STEPS", "INNER", "FURTHER_STEPS", "FURTHER_TOKENS")
+CONSTANTS = ("NAME_CONTEXTS", "GIVEN", "SURNAMES", "SPECIAL", "PLAIN", "STEPS", "INNER", "FACTORS", "FURTHER_STEPS", "FURTHER_TOKENS")
 CONFIG = EncoderConfig(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
                        hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.0, max_position_embeddings=64, initializer_range=0.3)
 VOCABULARY = {name: i for i, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "["])}
@@ -40,6 +40,13 @@ def model():
 
 def sentence(length=9, seed=0):
     return np.array([2, *np.random.default_rng(seed).integers(7, 40, length), 3], np.int32)
+
+
+def test_the_auc_is_the_share_of_pairs_in_the_right_order(chapter):
+    scores, labels = np.random.default_rng(4).normal(size=40).round(1), np.random.default_rng(5).integers(0, 2, 40)
+    pairs = [1.0 if good > bad else 0.5 if good == bad else 0.0 for good in scores[labels == 1] for bad in scores[labels == 0]]
+    assert chapter["auc"](scores, labels) == pytest.approx(np.mean(pairs))
+    assert chapter["auc"](np.arange(4.0), np.array([0, 0, 1, 1])) == 1.0
 
 
 # --- bootstrap ----------------------------------------------------------------------------------------------------------
@@ -96,8 +103,11 @@ def test_flip_turns_exactly_the_share_and_leaves_its_argument(chapter):
 def test_tables_are_averaged_by_method_and_the_best_rate_is_taken(chapter):
     rows = [{"method": "a", "size": 10, "test": value} for value in (0.5, 0.7)] + [{"method": "b", "size": 10, "test": 0.1}]
     assert chapter["table_means"](rows, "a") == {10: (pytest.approx(0.6), pytest.approx(np.std([0.5, 0.7], ddof=1)))}
-    tried = [{"start": "x", "factor": f, "validation": v} for f, v in ((0.1, 0.6), (0.3, 0.9), (1.0, 0.8))]
-    assert chapter["best_factor"](tried, "x") == 0.3 and chapter["best_factor"]([], "x") == 0.3
+    tried = [{"start": "hotel", "factor": f, "seed": seed, "validation": v + shift}
+             for seed, shift in ((1, -0.05), (2, 0.05)) for f, v in ((0.1, 0.9), (0.3, 0.7), (1.0, 0.8))]
+    tried += [{"start": "pc", "factor": 1.0, "seed": 1, "validation": 1.0}]
+    assert chapter["rate_means"](tried, "hotel") == {0.1: pytest.approx(0.9), 0.3: pytest.approx(0.7), 1.0: pytest.approx(0.8)}
+    assert chapter["best_factor"](tried, "hotel") == 0.1 and chapter["best_factor"]([], "hotel") == 0.3
     runs = [{"start": "s", "source": "t", "seed": seed, "test": seed / 10} for seed in (3, 1, 2)]
     np.testing.assert_allclose(chapter["seed_scores"](runs, "s", "t"), [0.1, 0.2, 0.3])
     assert chapter["recovered"]([0.5], [0.6], [0.7]) == pytest.approx(0.5) and chapter["recovered"]([0.7], [0.8], [0.6]) is None

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 import yaml
 
+from tests.tools import needed
 from utils import profiles
 from utils.book import build, catalogues, editions, gettext_files, interface, stage, translation_check
 from utils.book.results import ChapterResult
@@ -126,7 +127,7 @@ def test_every_title_and_every_text_of_the_interface_is_translated():
 
 
 def test_babel_reads_the_same_from_a_catalogue(tmp_path):
-    pofile = pytest.importorskip("babel.messages.pofile")
+    pofile = needed("babel.messages.pofile")
     for path in catalogues.folder_of("en", ROOT).rglob("*.po"):
         ours = catalogues.read(path)
         with path.open("rb") as stream:

@@ -9,9 +9,10 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests.tools import needed
 from utils import checkpoints
 
-keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed: pip install -r tests/requirements.lock")
+keras_hub = needed("keras_hub")
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "fixtures" / "bert" / "backbone"
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.tools import npm_package
+from tests.tools import lacking, npm_package
 from utils.book import address, browser, pins, template
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -176,7 +176,7 @@ def pin_all(book):
 
 def test_the_commands_of_a_publication_run_here_for_one_chapter(book):
     if not any(map(shutil.which, browser.PROGRAMS)):
-        pytest.skip("publication prints a PDF: install chromium (.ci/run does)")
+        lacking("发布要印 PDF：apt-get install chromium")
     refused = subprocess.run(["bash", "-c", step("publish.yml", "plan", "publishable")], cwd=book, capture_output=True, text=True)
     assert refused.returncode != 0 and "make adopt" in refused.stdout
     run(book, "make adopt REPO=someone/book GPU_RUNNER=gpu")

