@@ -96,6 +96,16 @@ def test_a_card_beside_the_weights_and_another_chapters_record_are_no_inputs(boo
     assert key(book, "01-a") == before
 
 
+def test_a_result_that_a_chapter_reads_by_its_name_is_an_input(book):
+    kept = book.root / "chapters" / "_recorded" / "museum.json"
+    kept.write_text("{}")
+    book.notebook("01-a", 'print("museum.json")')
+    book.notebook("02-b", "print(1)")
+    seen = [key(book, "01-a"), key(book, "02-b")]
+    kept.write_text('{"f1": 1}')
+    assert key(book, "01-a") != seen[0] and key(book, "02-b") == seen[1]
+
+
 def test_the_readers_own_files_count_and_not_only_where_they_lie(book, tmp_path):
     book.notebook("01-a", "x = 1", parameters='PROFILE = "mini"\nDATA_DIR = ""')
     own = tmp_path / "own"

@@ -1,5 +1,6 @@
 """The pages that a build writes: every exercise once and linked, every result beside its band."""
 
+import json
 import re
 from pathlib import Path
 
@@ -57,3 +58,24 @@ def test_versions_hardware_and_the_names_of_stale_records_are_shown():
 def test_markers_are_filled_and_unknown_ones_stay():
     text = generated.fill("前\n\n（这张表在建站时写入：`status`）\n\n后\n（这张表在建站时写入：`nothing`）\n", profiles.ROOT, [])
     assert text == "前\n\n还没有运行结果。\n\n后\n（这张表在建站时写入：`nothing`）\n"
+
+
+def test_the_speed_that_was_kept_is_shown_with_its_ratios_and_date(tmp_path):
+    assert generated.speed_table(tmp_path, []) == "还没有测速结果。"
+    folder = tmp_path / "chapters" / "_recorded" / "speed"
+    folder.mkdir(parents=True)
+    (folder / "ner_training.json").write_text(json.dumps({"date": "2026-11-27T01:00:00+00:00", "cores": 2, "sizes": {"4x256": {
+        "contenders": {"book": {"f1": 0.5, "share_of_peak": 0.374}, "keras": {"f1": 0.25}}, "ratios": {"keras": 1.976}}}}))
+    (folder / "prediction.json").write_text(json.dumps({"date": "2026-11-26T01:00:00+00:00", "cores": 4, "ratios": {
+        "book / pipeline, batches, p50 of one": 1.36, "litert int8 / litert float, sentences per second": 1.7}}))
+    table = generated.speed_table(tmp_path, [])
+    assert "KerasHub 与 `fit` 的默认值 | 1.98 |" in table and "| 0.50，0.25 |" in table and "| 37% |" in table
+    assert "本书 ÷ transformers 的 pipeline（成批），单句用时的中位数 | 1.36 |" in table
+    assert "LiteRT int8 ÷ LiteRT 单精度，每秒句数 | 1.70 |" in table
+    assert "2026-11-27，2 核" in table and "2026-11-26，4 核" in table
+    assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
+
+
+def test_every_kept_speed_has_a_name_for_the_reader():
+    shown = generated.speed_table(profiles.ROOT, [])
+    assert not re.search(r"sentences per second|of one|nothing_changed|article|pytorch", shown)

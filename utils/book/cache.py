@@ -36,7 +36,9 @@ def inputs(chapter: Chapter, parameters: dict[str, Any], profile: str, device: s
     notebook = dependencies.read_notebook(chapter.path)
     cells = dependencies.code_cells(notebook)
     files = dependencies.helper_files([dependencies.parse(cell.source) for cell in cells], root)
-    recorded = root / "chapters" / "_recorded" / f"{chapter.number or 0:02d}.json"
+    folder = root / "chapters" / "_recorded"
+    recorded = folder / f"{chapter.number or 0:02d}.json"
+    shown = [file for file in sorted(folder.glob("[a-z]*.json")) if any(file.name in cell.source for cell in cells)]
     uses_records = "utils.records" in files and recorded.is_file()
     return {
         "format": FORMAT,
@@ -51,6 +53,7 @@ def inputs(chapter: Chapter, parameters: dict[str, Any], profile: str, device: s
         "helpers": {name: digest(file.read_bytes()) for name, file in files.items()},
         "data": fingerprints.data_hashes(files, root),
         "recorded": digest(recorded.read_bytes()) if uses_records else "",
+        **({"shown": [digest(file.read_bytes()) for file in shown]} if shown else {}),
         **({"hub": fingerprints.hub_pins(root)} if profile == "full" else {}),
         **({"own": own} if (own := fingerprints.own_files(parameters)) else {}),  # no key where there are none: it changes no other run
     }

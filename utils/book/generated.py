@@ -1,4 +1,4 @@
-"""Pages of the appendix that are written anew by every build: the index of all exercises, and the state of the last run.
+"""Tables of the appendix that are written anew by every build: all exercises, the state of the last run, measured speed.
 
 Their source holds the text around a line that names the table and says that it is written then; staging puts it there.
 """
@@ -100,13 +100,49 @@ def _machines(results: Sequence[ChapterResult]) -> list[str]:
     return [part for line, count in lines.items() for part in (f"其中 {count} 个笔记本运行于：{line}。", "")]
 
 
+def speed_table(root: Path, results: Sequence[ChapterResult]) -> str:
+    """Markdown: the ratios of the last `make bench` that was kept in `chapters/_recorded/speed/`, and when and on what it ran."""
+    kept = {}
+    for name in ("ner_training", "prediction", "book"):
+        file = root / "chapters" / "_recorded" / "speed" / f"{name}.json"
+        if file.is_file():
+            kept[name] = json.loads(file.read_text(encoding="utf-8"))
+    if not kept:
+        return "还没有测速结果。"
+    rows = ["| 量了什么 | 结果 |", "|---|---:|"]
+    for size, found in kept.get("ner_training", {}).get("sizes", {}).items():
+        rows += [f"| 微调（实体识别，{size}）：本书的每秒句数 ÷ {CONTENDERS.get(name, name)} | {ratio:.2f} |" for name, ratio in found["ratios"].items()]
+        scores = "，".join(f"{row['f1']:.2f}" for row in found["contenders"].values() if "f1" in row)
+        rows.append(f"| 同一次训练之后的验证 F1：本书，{'，'.join(CONTENDERS.get(name, name) for name in found['ratios'])} | {scores} |")
+        rows.append(f"| 微调（实体识别，{size}）：达到本机矩阵乘法峰值的几成 | {100 * found['contenders']['book']['share_of_peak']:.0f}% |")
+    for name, ratio in kept.get("prediction", {}).get("ratios", {}).items():
+        pair, _, measure = name.rpartition(", ")
+        rows.append(f"| 预测（实体识别）：{_contestants(pair)}，{MEASURES.get(measure, measure)} | {ratio:.2f} |")
+    for name, seconds in kept.get("book", {}).get("real", {}).items():
+        rows.append(f"| 建全书：{BUILDS.get(name, name)} | {seconds:.0f} 秒 |")
+    when = "；".join(f"`{name}` {found['date'][:10]}，{found['cores']} 核" for name, found in kept.items())
+    return "\n".join(rows) + f"\n\n比值大于 1 是前者快；两边在同一次运行里先后量出。测于：{when}。"
+
+
+CONTENDERS = {"article": "文章的做法（改正后）", "pytorch": "PyTorch，transformers 示例的默认值", "keras": "KerasHub 与 `fit` 的默认值"}
+MEASURES = {"sentences per second": "每秒句数", "p50 of one": "单句用时的中位数", "p95 of one": "单句用时的第 95 百分位"}
+BUILDS = {"from_nothing": "从零开始", "nothing_changed": "什么也没改", "one_changed": "改了一章的代码"}
+NAMES = {"book": "本书", "pipeline": "transformers 的 pipeline（逐句）", "pipeline, batches": "transformers 的 pipeline（成批）",
+         "litert int8": "LiteRT int8", "litert float": "LiteRT 单精度"}
+
+
+def _contestants(pair: str) -> str:
+    first, _, second = pair.partition(" / ")
+    return f"{NAMES.get(first, first)} ÷ {NAMES.get(second, second)}"
+
+
 def _reported(name: str, result: dict) -> str:
     band = result.get("band")
     limits = f" [{band[0]:.3g}, {band[1]:.3g}]" if band else f"（{result.get('note', '无区间')}）"
     return f"`{name}` {result['value']:.3g}{limits}{'' if in_band(result) else ' **超出**'}"
 
 
-TABLES: dict[str, Callable[[Path, Sequence[ChapterResult]], str]] = {"exercises": exercise_table, "status": status_table}
+TABLES: dict[str, Callable[[Path, Sequence[ChapterResult]], str]] = {"exercises": exercise_table, "status": status_table, "speed": speed_table}
 
 
 def fill(text: str, root: Path, results: Sequence[ChapterResult]) -> str:
