@@ -16,7 +16,7 @@ from utils import batching, finetuning, heads, metrics, prediction, prompts, tra
 from utils.batching import Windows
 from utils.encoder import Encoder, EncoderConfig
 
-CONSTANTS = ("NAME_CONTEXTS", "GIVEN", "SURNAMES", "SPECIAL", "PLAIN", "STEPS", "INNER", "FACTORS", "FURTHER_STEPS", "FURTHER_TOKENS")
+CONSTANTS = ("NAME_CONTEXTS", "GIVEN", "SURNAMES", "SPECIAL", "PLAIN", "STEPS", "INNER", "FURTHER_STEPS", "FURTHER_TOKENS")
 CONFIG = EncoderConfig(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
                        hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.0, max_position_embeddings=64, initializer_range=0.3)
 VOCABULARY = {name: i for i, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "["])}
