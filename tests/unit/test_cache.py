@@ -245,3 +245,18 @@ def test_a_chapter_is_found_by_number_slug_name_and_path(book, monkeypatch):
     assert [chapter.label for chapter in find([], book.root)] == ["04", "13"]
     with pytest.raises(RunError, match="04-pretraining、13-ner"):
         find(["ner2"], book.root)
+
+
+def test_a_card_counts_only_where_tensorflow_finds_its_libraries(tmp_path, monkeypatch):
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho 'Some Card'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = {}
+    for libraries in (True, False):
+        monkeypatch.setattr(fingerprints, "_has_cudnn", lambda: libraries)
+        fingerprints.device_name.cache_clear()
+        found[libraries] = fingerprints.device_name()
+    fingerprints.device_name.cache_clear()
+    assert found == {True: "Some Card", False: "CPU"}

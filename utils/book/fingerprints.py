@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -23,10 +25,13 @@ WEIGHT_FILES = (".safetensors", ".json", ".txt")  # the model card beside them m
 
 @lru_cache(maxsize=None)
 def device_name() -> str:
-    """Name of the first GPU that TensorFlow would use, else "CPU", found without importing TensorFlow."""
+    """Name of the first GPU that TensorFlow would use, else "CPU", found without importing TensorFlow.
+
+    A driver alone is not enough: without cuDNN (from `make gpu`, or of the system) TensorFlow goes on with the CPU.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     command = shutil.which("nvidia-smi")
-    if not command or visible in ("", "-1"):
+    if not command or visible in ("", "-1") or not _has_cudnn():
         return "CPU"
     query = [command, "--query-gpu=name", "--format=csv,noheader"]
     if visible:
@@ -36,6 +41,14 @@ def device_name() -> str:
     except (OSError, subprocess.SubprocessError):
         return "CPU"
     return answer[0].strip() or "CPU"
+
+
+def _has_cudnn() -> bool:
+    try:
+        installed = importlib.util.find_spec("nvidia.cudnn") is not None
+    except ModuleNotFoundError:  # no package `nvidia`
+        installed = False
+    return installed or ctypes.util.find_library("cudnn") is not None
 
 
 def packages(root: Path) -> str:
