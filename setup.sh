@@ -30,11 +30,11 @@ find_python() {
 install() { # lock, copy of it in .venv
     cmp -s "$1" "$2" && return
     rm -f "$2"
-    echo "正在把 $1 装入 .venv，第一次要下载较多内容……"
     if [ "$(uname -sm 2>/dev/null)" = "Darwin x86_64" ]; then
         echo "这是 Intel 芯片的 Mac：TensorFlow 没有给它的安装包，请换 Apple 芯片的 Mac、Linux 或 Colab；Apple 芯片上请不要用 Rosetta 的终端与 Python。(TensorFlow has no wheel for Macs with Intel.)" >&2
         exit 1
     fi
+    echo "正在把 $1 装入 .venv，第一次要下载较多内容……"
     .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r "$1" || {
         echo "包没有装好，原因在上面：请检查网络（下载慢或被拦时，用环境变量 PIP_INDEX_URL 指向就近的镜像）和磁盘（要 5 GB），再运行一次，下载过的不再下载。(Installation failed: check network, PIP_INDEX_URL and disk, then run it again.)" >&2
         exit 1

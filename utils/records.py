@@ -176,8 +176,11 @@ class Chapter:
         self._tables[name] = {"bands": bands, "profile": self.profile}
         return [_flat(row) for row in rows]
 
-    def report(self, name: str, value: float) -> None:
+    def report(self, name: str, value: float, own: Iterable[str] = ()) -> None:
         """Show a result of this run beside its recorded band, so that a test can hold it to the band.
+
+        Args:
+            own: what the reader has put in the place of the book's data or model; if anything, the band says nothing.
 
         Raises:
             RunError: the value is not a finite number.
@@ -187,9 +190,11 @@ class Chapter:
             raise RunError(f"结果 {name} 不是有限的数：{value}")
         tables = [table for table in self._tables.values() if table["profile"] == self.profile]
         found = next((table["bands"][name] for table in tables if name in table["bands"]), None)
-        band = [found["low"], found["high"]] if found else None
+        band, own = [found["low"], found["high"]] if found else None, [*self._plan.get("own", []), *own]
         note = "尚无记录区间"
-        if band:
+        if own:
+            band, note = None, f"改了 {'、'.join(dict.fromkeys(own))}，不比区间"
+        elif band:
             outside = "" if band[0] <= value <= band[1] else "超出"
             note = f"{outside}记录区间 [{band[0]:.4g}, {band[1]:.4g}]"
         line = f"{name} = {value:.4g}（{note}）"
@@ -199,7 +204,8 @@ class Chapter:
         if get_ipython() is None:
             print(line)
         else:
-            display({RESULT_MIME: {"name": name, "value": value, "band": band}, "text/plain": line}, raw=True)
+            result = {"name": name, "value": value, "band": band} | ({"note": note} if own else {})
+            display({RESULT_MIME: result, "text/plain": line}, raw=True)
 
     def _recorded_rows(self, name: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         table = self._tables.get(name)

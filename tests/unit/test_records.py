@@ -174,7 +174,9 @@ def test_report_tells_whether_a_result_lies_in_the_band_of_its_profile(book, cap
     records.Chapter(13).report("f1", 0.5)
     records.Chapter(13).report("f1", 0.2)
     records.Chapter(13, profile="full").report("f1", 0.2)
-    inside, outside, other = capsys.readouterr().out.splitlines()
+    records.Chapter(13).report("f1", 0.2, own=["DATA_DIR"])
+    inside, outside, other, own = capsys.readouterr().out.splitlines()
+    assert own == "f1 = 0.2（改了 DATA_DIR，不比区间）"
     assert inside == "f1 = 0.5（记录区间 [0.48, 0.56]）"
     assert "超出记录区间" in outside and "尚无记录区间" in other
     with pytest.raises(RunError, match="不是有限的数"):

@@ -154,32 +154,14 @@ class _Tee:
 
 
 def reported_results(notebook: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What an executed notebook passed to `records.Chapter.report`: name -> {"value", "band"}."""
+    """What an executed notebook passed to `records.Chapter.report`: name -> {"value", "band"} and perhaps {"note"}."""
     found = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             result = output.get("data", {}).get(RESULT_MIME)
             if result:
-                found[result["name"]] = {"value": result["value"], "band": result["band"]}
+                found[result["name"]] = {part: result[part] for part in ("value", "band", "note") if part in result}
     return found
-
-
-def without_bands(content: bytes, note: str) -> tuple[bytes, dict[str, dict[str, Any]]]:
-    """An executed notebook whose reported results are held to no band, and these results.
-
-    Args:
-        content: the executed notebook.
-        note: why, in a few words; it takes the place of the verdict on the page.
-    """
-    notebook = json.loads(content)
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            result = output.get("data", {}).get(RESULT_MIME)
-            if result:
-                result.update(band=None)
-                output["data"]["text/plain"] = f"{result['name']} = {result['value']:.4g}（{note}）"
-    results = {name: {**result, "note": note} for name, result in reported_results(notebook).items()}
-    return json.dumps(notebook, ensure_ascii=False, indent=1).encode(), results
 
 
 def _cells(path: Path) -> list[dict[str, Any]]:

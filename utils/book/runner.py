@@ -127,7 +127,9 @@ class _Job:
 
     def _execute_alone(self, executor: Any, folder: Path, result: ChapterResult) -> ChapterResult:
         settings, chapter = self.settings, self.chapter
+        defaults = dependencies.parameters(dependencies.code_cells(dependencies.read_notebook(chapter.path)))
         plan = recording.shown_plan(chapter, settings.root, settings.profile)
+        plan["own"] = overrides.replaced_texts(self.parameters, defaults)
         done = executor.execute(
             chapter, self.parameters, folder / "unfinished.ipynb", result.log,
             timeout=settings.timeout or TIMEOUTS[settings.profile],
@@ -136,11 +138,6 @@ class _Job:
         result.seconds, result.peak_memory_mb, result.error = done.seconds, done.peak_memory_mb, done.error
         if result.error is None:
             result.status, result.results, content = "ok", done.results, done.notebook
-            defaults = dependencies.parameters(dependencies.code_cells(dependencies.read_notebook(chapter.path)))
-            if own := overrides.replaced_texts(self.parameters, defaults):
-                from .execution import without_bands
-
-                content, result.results = without_bands(content, f"改了 {'、'.join(own)}，不比区间")
             now = recording.circumstances(settings.root)
             result.versions, result.hardware = now["versions"], now["hardware"]
             result.stale = [f"{name}：{reason}" for name, table in plan["tables"].items() for reason in table["stale"]]
