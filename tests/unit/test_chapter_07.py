@@ -134,9 +134,9 @@ def test_prompt_training_fits_its_examples_and_without_labels_is_the_zero_shot_m
 
 
 def test_the_rate_with_the_best_validation_mean_is_chosen_and_test_is_not_looked_at(chapter):
-    rows = [{"method": "提示", "labels": 4, "rate": rate, "seed": seed, "dev_accuracy": dev, "test_accuracy": test}
+    rows = [{"method": "提示", "labels": 4, "rate": rate, "seed": seed, "dev_balanced": dev, "test_balanced": test}
             for rate, seed, dev, test in ((1, 1, 0.9, 0.1), (1, 2, 0.5, 0.2), (2, 1, 0.6, 0.9), (2, 2, 0.6, 0.8))]
-    chapter["rate_rows"] = [{name: row[name] for name in row if name != "test_accuracy"} for row in rows]
+    chapter["rate_rows"] = [{name: row[name] for name in row if name != "test_balanced"} for row in rows]
     best_rate, values_of = chapter["best_rate"], chapter["values_of"]
     assert best_rate(chapter["rate_rows"], "提示", 4) == 1  # means 0.7 and 0.6
     assert best_rate(chapter["rate_rows"], "提示", 8) == 1  # from the largest number tried that is not above 8
@@ -144,6 +144,13 @@ def test_the_rate_with_the_best_validation_mean_is_chosen_and_test_is_not_looked
     assert best_rate(chapter["rate_rows"], "提示", 0) == best_rate([], "分类头", 4) == 3
     assert values_of(rows, "提示", 4).tolist() == [0.1, 0.2] and values_of(rows, "提示", 4, 2).tolist() == [0.9, 0.8]
     assert len(values_of([], "提示", 4)) == 0
+
+
+def test_balanced_accuracy_gives_every_constant_answer_a_half(chapter):
+    labels = np.array([1, 1, 1, 0])
+    assert chapter["balanced"](np.ones(4, int), labels) == chapter["balanced"](np.zeros(4, int), labels) == 0.5
+    assert chapter["balanced"](labels, labels) == 1.0
+    assert chapter["balanced"](np.array([1, 0, 1, 0]), labels) == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_a_cell_shows_mean_sample_deviation_and_range(chapter):
