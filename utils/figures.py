@@ -208,6 +208,8 @@ def heat(
     ax.set_yticks(range(len(rows)), rows)
     if any(len(name) > 3 for name in columns):
         ax.tick_params(axis="x", rotation=45)
+        for label in ax.get_xticklabels():  # a slanted name ends under its own column
+            label.set(ha="right", rotation_mode="anchor")
     ax.grid(False)
     ax.spines[:].set_visible(False)
     if matrix.size <= 400:

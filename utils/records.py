@@ -210,17 +210,17 @@ class Chapter:
     def _recorded_rows(self, name: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         table = self._tables.get(name)
         if table is None:
-            print(f"{name}：尚无记录（make record CHAPTER={self.number} 会生成它）。")
+            print(f"记录表 {name}：尚无记录（make record CHAPTER={self.number} 会生成它）。")
             return []
         by_case = {case_key(row["case"]): row for row in table["rows"]}
         rows = [by_case[case_key(case)] for case in cases if case_key(case) in by_case]
         machine = table["hardware"]
         print(
-            f"{name}：记录于 {table['date'][:10]}，档位 {table['profile']}，{machine['processor']}（{machine['cores']} 核），"
+            f"记录表 {name}：记录于 {table['date'][:10]}，档位 {table['profile']}，{machine['processor']}（{machine['cores']} 核），"
             f"共用时 {table['seconds']:.0f} 秒。"
         )
         if len(rows) < len(cases):
-            print(f"{name}：{len(cases)} 组实验中有 {len(cases) - len(rows)} 组尚无记录。")
+            print(f"记录表 {name}：{len(cases)} 组实验中有 {len(cases) - len(rows)} 组尚无记录。")
         for reason in self._plan.get("tables", {}).get(name, {}).get("stale", []):
             print(f"注意：这份记录已过期：{reason}。")
         return [_flat(row) for row in rows]

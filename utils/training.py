@@ -139,7 +139,7 @@ class Trainer:
         self._jit_compile, self._compiled = jit_compile, None
 
     def train_step(self, batch: dict) -> tf.Tensor:
-        """One update; returns the loss. Also callable inside `strategy.run`."""
+        """One update; returns the loss. In `strategy.run` each replica clips its own gradient; chapter 18 clips their sum."""
         with tf.GradientTape() as tape:
             loss = self.loss(self.model, batch, training=True)
         # An embedding's gradient has a row per occurrence; Keras 3.15 takes the norm of the rows, not of their sums.
