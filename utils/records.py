@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import profiles
+from . import leaks, profiles
 from .errors import ConfigError, RunError
 
 PLAN = "BOOK_PLAN"  # environment variable: the file in which the runner tells the kernel about this run
@@ -233,7 +233,8 @@ class Chapter:
         for position, case in enumerate(cases, start=1):
             if case_key(case) not in done:
                 started = time.perf_counter()
-                result = {column: _plain(entry) for column, entry in function(**case).items()}
+                with leaks.generators_released():
+                    result = {column: _plain(entry) for column, entry in function(**case).items()}
                 shared = sorted(set(result) & (set(case) | {"seconds"}))
                 if shared:
                     raise RunError(f"collect({name!r})：结果与实验条件有同名的列 {'、'.join(shared)}，请改名")
