@@ -78,7 +78,7 @@ def status_table(root: Path, results: Sequence[ChapterResult]) -> str:
             shown = "**运行失败**"
         tables = list(dict.fromkeys(f"`{reason.partition('：')[0]}`" for reason in result.stale))  # one may have two reasons
         state = f"{len(tables)} 张缺失或过期：{'、'.join(tables)}" if tables else "完整"
-        rows.append(f"| {Path(result.chapter).name} | `{result.profile}` | {result.device} | {result.seconds:.1f} | {memory} "
+        rows.append(f"| {Path(result.chapter).name} | {result.profile} | {result.device} | {result.seconds:.1f} | {memory} "
                     f"| {result.run_at[:10]} | {shown} | {state} |")
     total, failed = sum(result.seconds for result in results), sum(result.executed is None for result in results)
     stale = sum(bool(result.stale) for result in results)
@@ -113,7 +113,8 @@ def speed_table(root: Path, results: Sequence[ChapterResult]) -> str:
     for size, found in kept.get("ner_training", {}).get("sizes", {}).items():
         rows += [f"| 微调（实体识别，{size}）：本书的每秒句数 ÷ {CONTENDERS.get(name, name)} | {ratio:.2f} |" for name, ratio in found["ratios"].items()]
         scores = "，".join(f"{row['f1']:.2f}" for row in found["contenders"].values() if "f1" in row)
-        rows.append(f"| 同一次训练之后的验证 F1：本书，{'，'.join(CONTENDERS.get(name, name) for name in found['ratios'])} | {scores} |")
+        others = "，".join(CONTENDERS.get(name, name) for name in found["ratios"])
+        rows.append(f"| 微调（实体识别，{size}）：训练之后的验证 F1，依次是本书，{others} | {scores} |")
         rows.append(f"| 微调（实体识别，{size}）：达到本机矩阵乘法峰值的几成 | {100 * found['contenders']['book']['share_of_peak']:.0f}% |")
     for name, ratio in kept.get("prediction", {}).get("ratios", {}).items():
         pair, _, measure = name.rpartition(", ")
