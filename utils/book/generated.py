@@ -126,7 +126,7 @@ def speed_table(root: Path, results: Sequence[ChapterResult]) -> str:
 
 
 CONTENDERS = {"article": "文章的做法（改正后）", "pytorch": "PyTorch，transformers 示例的默认值", "keras": "KerasHub 与 `fit` 的默认值"}
-MEASURES = {"sentences per second": "每秒句数", "p50 of one": "单句用时的中位数", "p95 of one": "单句用时的第 95 百分位"}
+MEASURES = {"sentences per second": "每秒句数", "p50 of one": "单句的快慢（中位数）", "p95 of one": "单句的快慢（第 95 百分位）"}
 BUILDS = {"from_nothing": "从零开始", "nothing_changed": "什么也没改", "one_changed": "改了一章的代码"}
 NAMES = {"book": "本书", "pipeline": "transformers 的 pipeline（逐句）", "pipeline, batches": "transformers 的 pipeline（成批）",
          "litert int8": "LiteRT int8", "litert float": "LiteRT 单精度"}
