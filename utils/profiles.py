@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .errors import ConfigError
@@ -72,6 +73,8 @@ HUB_DATASETS = {
     "opus-100": _entry("Helsinki-NLP/opus-100"),
     "lcsts": _entry("hugcyp/LCSTS", fallback="revision refs/convert/parquet"),  # columns text, summary
     "semeval2010": _entry("SemEvalWorkshop/sem_eval_2010_task_8"),
+    # A folder of parquet files for each language, "zh-CN" and "en-US" among them.
+    "massive": _entry("AmazonScience/massive", licence="CC-BY-4.0", fallback="revision refs/pr/6"),
 }
 
 
@@ -116,11 +119,15 @@ PROFILES = {
 
 
 def get(name: str) -> Profile:
-    """Return the profile called `name`.
+    """Return the profile called `name`; without a GPU, XLA stays off whatever it says.
 
     Raises:
         ConfigError: the name is unknown; the message lists the valid ones.
     """
     if name not in PROFILES:
         raise ConfigError(f"没有名为 {name!r} 的档位 PROFILE；可选：{'、'.join(PROFILES)}")
-    return PROFILES[name]
+    profile = PROFILES[name]
+    tensorflow = sys.modules.get("tensorflow")  # loaded by `utils.setup()`; who only asks for the values need not load it
+    if profile.jit_compile and tensorflow and not tensorflow.config.list_physical_devices("GPU"):
+        profile = replace(profile, jit_compile=False)
+    return profile

@@ -20,7 +20,7 @@ CASES = [{"seed": seed, "start": "shipped"} for seed in (1, 2, 3)]
 SOURCES = (
     "from utils import alpha, figures, records",
     "book = records.Chapter(13, record=RECORD)\nscale = 0.1\nunrelated = 5\nsettings = {}",
-    "settings['rate'] = 3",
+    "for key, value in [('rate', 3)]:\n    settings[key] = value",
     "def helper(x):\n    return x * scale\n\ndef train(seed):\n    rows = seed + alpha.value() + settings['rate']\n    return {'f1': helper(rows)}",
     "rows = book.collect('main', train, cases=[{'seed': seed} for seed in (1, 2, 3)], band='f1', value='f1')",
     "figures.curves(rows, unrelated)",
@@ -200,12 +200,15 @@ def recorded_now(book):
     [
         (3, "x * scale", "x * scale + 1", "notebook"),  # a function that the collected one calls
         (1, "scale = 0.1", "scale = 0.2", "notebook"),  # a global that this function reads
-        (2, "= 3", "= 4", "notebook"),  # a global changed in place
+        (2, "= value", "= value + 1", "notebook"),  # a global changed in place
         (1, "settings = {}", "settings = {'rate': 0}", "notebook"),
         (4, "(1, 2, 3)", "(1, 2, 3, 4)", "实验列表"),
         (4, "'main'", "'renamed'", "已没有这张表"),
         (1, "unrelated = 5", "unrelated = 6", None),
         (1, "unrelated = 5", "unrelated = 5\nrows = 3", None),  # `rows` is local in the function
+        (1, "unrelated = 5", "for seed in (7, 8):\n    unrelated = seed", None),  # `seed` is local in the list of cases
+        (1, "unrelated = 5", "for key in (7, 8):\n    unrelated = key", None),  # the loop that changes `settings` binds its own
+        (2, "('rate', 3)", "('rate', 4)", "notebook"),
         (3, "def train(seed):", "def train(seed):\n    '''说明'''\n    # 注释\n", None),
         (3, "return x * scale", "return (x * scale)", None),
         (4, "band='f1'", "margin=5.0, band='f1'", None),

@@ -215,6 +215,14 @@ def _global_names(table: symtable.SymbolTable) -> tuple[set[str], set[str]]:
     return defines, uses
 
 
+def _loop_names(node: ast.stmt) -> set[str]:
+    """Names that a loop binds itself before any line of it reads them: other loops with the same names do not matter."""
+    if not isinstance(node, ast.For) or node.orelse:
+        return set()
+    return {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)} - {
+        part.id for part in ast.walk(node.iter) if isinstance(part, ast.Name)}
+
+
 def statements(cells: Iterable[CodeCell]) -> list[Statement]:
     """The top-level statements of a notebook, in order. The set-up cell, the same in every chapter, is left out."""
     trees = [parse(cell.source) for cell in cells if "setup" not in cell.tags]
@@ -227,13 +235,14 @@ def statements(cells: Iterable[CodeCell]) -> list[Statement]:
     found = []
     for node in nodes:
         defines, uses = _global_names(symtable.symtable(ast.unparse(node), "cell", "exec"))
-        found.append(Statement(node, frozenset(defines | (_changed_names(node) - modules)), frozenset(uses)))
+        found.append(Statement(node, frozenset(defines | (_changed_names(node) - modules)), frozenset(uses - _loop_names(node))))
     return found
 
 
 def rests_on(all_statements: list[Statement], expression: ast.expr) -> list[Statement]:
     """The statements that give the names in `expression` their meaning, and theirs, in the notebook's order."""
-    wanted = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+    # By scope, not by name: the variable of a comprehension is nobody else's, even where a loop of the notebook is called so.
+    wanted = set(_global_names(symtable.symtable(ast.unparse(expression), "cell", "eval"))[1])
     chosen: set[int] = set()
     while True:
         more = {i for i, statement in enumerate(all_statements) if i not in chosen and statement.defines & wanted}

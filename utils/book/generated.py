@@ -71,6 +71,7 @@ def status_table(root: Path, results: Sequence[ChapterResult]) -> str:
     if not results:
         return "还没有运行结果。"
     rows = ["| 章 | 档位 | 设备 | 秒 | 内存（GiB） | 日期 | 结果与区间 | 记录 |", "|---|---|---|---:|---:|---|---|---|"]
+    names = {chapter.id: f"[](#ch-{chapter.number:02})" for chapter in all_chapters(root) if chapter.number}
     for result in results:
         memory = f"{result.peak_memory_mb / 1024:.1f}" if result.peak_memory_mb else "–"
         shown = "<br>".join(_reported(name, value) for name, value in result.results.items()) or "–"
@@ -78,7 +79,7 @@ def status_table(root: Path, results: Sequence[ChapterResult]) -> str:
             shown = "**运行失败**"
         tables = list(dict.fromkeys(f"`{reason.partition('：')[0]}`" for reason in result.stale))  # one may have two reasons
         state = f"{len(tables)} 张缺失或过期：{'、'.join(tables)}" if tables else "完整"
-        rows.append(f"| {Path(result.chapter).name} | {result.profile} | {result.device} | {result.seconds:.1f} | {memory} "
+        rows.append(f"| {names.get(result.chapter, Path(result.chapter).name)} | {result.profile} | {result.device} | {result.seconds:.1f} | {memory} "
                     f"| {result.run_at[:10]} | {shown} | {state} |")
     total, failed = sum(result.seconds for result in results), sum(result.executed is None for result in results)
     stale = sum(bool(result.stale) for result in results)
@@ -112,17 +113,14 @@ def speed_table(root: Path, results: Sequence[ChapterResult]) -> str:
     rows = ["| 量了什么 | 结果 |", "|---|---:|"]
     for size, found in kept.get("ner_training", {}).get("sizes", {}).items():
         rows += [f"| 微调（实体识别，{size}）：本书的每秒句数 ÷ {CONTENDERS.get(name, name)} | {ratio:.2f} |" for name, ratio in found["ratios"].items()]
-        scores = "，".join(f"{row['f1']:.2f}" for row in found["contenders"].values() if "f1" in row)
-        others = "，".join(CONTENDERS.get(name, name) for name in found["ratios"])
-        rows.append(f"| 微调（实体识别，{size}）：训练之后的验证 F1，依次是本书，{others} | {scores} |")
-        rows.append(f"| 微调（实体识别，{size}）：达到本机矩阵乘法峰值的几成 | {100 * found['contenders']['book']['share_of_peak']:.0f}% |")
+        rows.append(f"| 微调（实体识别，{size}）：占本机矩阵乘法峰值的 | {100 * found['contenders']['book']['share_of_peak']:.0f}% |")
     for name, ratio in kept.get("prediction", {}).get("ratios", {}).items():
         pair, _, measure = name.rpartition(", ")
         rows.append(f"| 预测（实体识别）：{_contestants(pair)}，{MEASURES.get(measure, measure)} | {ratio:.2f} |")
     for name, seconds in kept.get("book", {}).get("real", {}).items():
         rows.append(f"| 建全书：{BUILDS.get(name, name)} | {seconds:.0f} 秒 |")
     when = "；".join(f"`{name}` {found['date'][:10]}，{found['cores']} 核" for name, found in kept.items())
-    return "\n".join(rows) + f"\n\n比值大于 1 是前者快；两边在同一次运行里先后量出。测于：{when}。"
+    return "\n".join(rows) + f"\n\n比值大于 1 是前者快，用时的比已经倒过来；两边在同一次运行里先后量出。测于：{when}。"
 
 
 CONTENDERS = {"article": "文章的做法（改正后）", "pytorch": "PyTorch，transformers 示例的默认值", "keras": "KerasHub 与 `fit` 的默认值"}
