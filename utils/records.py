@@ -215,9 +215,10 @@ class Chapter:
         by_case = {case_key(row["case"]): row for row in table["rows"]}
         rows = [by_case[case_key(case)] for case in cases if case_key(case) in by_case]
         machine = table["hardware"]
+        spent = f"共用时 {table['seconds']:.0f} 秒" if table["seconds"] >= 1 else "共用时不到 1 秒"
         print(
             f"记录表 {name}：记录于 {table['date'][:10]}，档位 {table['profile']}，{machine['processor']}（{machine['cores']} 核），"
-            f"共用时 {table['seconds']:.0f} 秒。"
+            f"{spent}。"
         )
         if len(rows) < len(cases):
             print(f"记录表 {name}：{len(cases)} 组实验中有 {len(cases) - len(rows)} 组尚无记录。")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils import training
+from utils import profiles, training
 from utils.encoder import Encoder, EncoderConfig
 from utils.errors import ConfigError
 from utils.heads import TokenClassifier
@@ -156,3 +156,9 @@ def test_a_loss_that_is_not_finite_stops_with_a_hint():
         training.Trainer(
             make_model(), lambda m, b, training: tf.reduce_sum(m(b)) * float("nan"), batch, training.Plan(3, 1e-3), label=None
         ).run()
+
+
+def test_without_a_gpu_xla_stays_off_whatever_the_profile_says(monkeypatch):
+    for gpus in ([], ["GPU:0"]):
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind, gpus=gpus: gpus)
+        assert profiles.get("full").jit_compile == bool(gpus) and not profiles.get("mini").jit_compile
