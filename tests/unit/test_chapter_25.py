@@ -17,7 +17,8 @@ import pytest
 from scipy import special, stats
 
 from tests.unit.notebook_code import definitions
-from utils import batching, encoder, generation, heads, prediction, pretraining, training
+from utils import batching, checkpoints, encoder, generation, heads, prediction, pretraining, profiles, training
+from utils.corpora import hub
 from utils.decoder import Decoder, EncoderDecoder
 from utils.verdicts import verdict
 
@@ -210,6 +211,25 @@ def test_there_are_thirty_or_more_items_and_a_taste_for_one_word_gets_exactly_ha
     assert np.mean(right) == 0.5
 
 
+def test_the_score_of_a_blank_is_the_sum_of_its_characters_with_all_of_them_masked(chapter, monkeypatch):
+    model, tokenizer = tiny_model(), Tokenizer()
+    contexts, words = ("冬天比夏天□。", "□好"), ("冷", "热", "干净", "房间")
+    groups = [("一", contexts[0].rstrip("。"), contexts[1], *words[:2]), ("二", contexts[1], contexts[0].rstrip("。"), *words[2:])]
+    monkeypatch.setitem(chapter, "GROUPS", groups)
+    monkeypatch.setitem(chapter, "masked_model", model)
+    found = chapter["blank_scores"]()
+    assert found.shape == (2, 2, 2)
+    for group, (_, *both, a, b) in enumerate(groups):
+        for place, context in enumerate(both):
+            start = 1 + context.index("□")
+            ids = np.array([tokenizer(context.replace("□", a))["input_ids"]], np.int32)
+            ids[0, start: start + len(a)] = tokenizer.mask_token_id
+            chances = special.log_softmax(np.array(model({"input_ids": ids}, training=False))[0], axis=-1)
+            for candidate, word in enumerate((a, b)):
+                expected = sum(chances[start + i, PIECES.index(c)] for i, c in enumerate(word))
+                assert found[group, place, candidate] == pytest.approx(expected, abs=1e-4)
+
+
 def test_swapped_neighbours_differ_in_one_adjacent_pair(chapter, generator):
     for _ in range(30):
         found = chapter["swap_neighbours"]("冬天比夏天冷。", generator)
@@ -279,6 +299,70 @@ def test_gains_are_taken_against_the_same_seed(chapter):
     gain, score = chapter["gains"](rows, "dev")["删字", 50]
     np.testing.assert_allclose(gain, [0.1, -0.1])
     np.testing.assert_allclose(score, [0.6, 0.6])
+
+
+# --- the public data of profile `full` ---------------------------------------------------------------------------------
+
+PUBLIC = {
+    "train": [("房间 很干净，早餐也好！", 1), ("太差了，空调不冷。", 0), ("好", 1), ("差", 0), ("  ", 1), ("服务很好，下次还来。", 1),
+              ("床很硬，一晚没睡好。", 0), ("电脑很快，屏幕清楚。", 1), ("用了三天就坏了！", 0)],
+    "validation": [("很好", 1), ("很差", 0)], "test": [("干净，安静。", 1), ("又脏又吵", 0), ("不好。", 0), ("喜欢", 1), ("", 0)],
+}
+
+
+@pytest.fixture
+def public():
+    """The functions of the chapter with the lowest layer of the shipped checkpoint (tracing takes the time) and its tokenizer."""
+    profile = profiles.get("mini")
+    lowest = SimpleNamespace(load=functools.partial(checkpoints.load, num_hidden_layers=1))
+    names = {"np": np, "keras": keras, "functools": functools, "batching": batching, "checkpoints": lowest, "prediction": prediction,
+             "pretraining": pretraining, "training": training, "profile": profile, "ALPHA": 0.3, "COPIES": 2,
+             "tokenizer": checkpoints.load_tokenizer(profile.checkpoint), "POLARITIES": ("negative", "positive")}
+    return definitions("4-applications/25-generation", names, ("EDITS", "PUBLIC_PIECES", "ROUNDS"))
+
+
+def test_the_public_reviews_are_scored_once_on_the_test_split_with_and_without_augmentation(public, monkeypatch):
+    import datasets
+
+    asked, fits, plans, scored = [], [], [], []
+    columns = {split: dict(zip(("text", "label"), map(list, zip(*rows)))) for split, rows in PUBLIC.items()}
+    data = datasets.DatasetDict({split: datasets.Dataset.from_dict(one) for split, one in columns.items()})
+    monkeypatch.setattr(hub, "load", lambda name: asked.append(name) or data)
+    fit, score, mixed = public["fit_public"], public["public_score"], public["mixed"]
+
+    def kept_fit(rows, method, dev, seed):
+        scored.append([])
+        fits.append((rows, method, dev, fit(rows, method, dev, seed)))
+        return fits[-1][-1]
+
+    class Trainer(training.Trainer):
+        def __init__(self, model, loss, batches, plan, **options):
+            plans.append((plan, sum(len(batches(step)["labels"]) for step in range(plan.steps))))
+            super().__init__(model, loss, batches, plan, **options)
+
+    texts = []
+    public["mixed"] = lambda *given: texts.append(mixed(*given)) or texts[-1]
+    public["public_score"] = lambda model, rows: scored[-1].append(len(rows)) or score(model, rows)
+    public["fit_public"] = kept_fit
+    monkeypatch.setattr(training, "Trainer", Trainer)
+    found = public["run_public"](sizes=(4, None))
+
+    assert asked == ["chnsenticorp"]
+    assert list(found) == [(4, "不增强"), (4, "EDA"), (8, "不增强"), (8, "EDA")]  # the text of blanks alone is left out
+    assert [len(one) for one, _ in texts] == [4, 12, 8, 24] and [len(labels) for _, labels in texts] == [4, 12, 8, 24]
+    assert plans[0] == plans[1] and plans[2] == plans[3] and plans[2][0].steps == 2  # 24 texts seen, 16 a step
+    assert all(counts[-1] == 5 and set(counts[:-1]) == {2} for counts in scored)  # of the test split only at the very end
+    assert {row[0] for row in fits[0][0]} < {row[0] for row in fits[2][0]}
+    truth = {public["plain"](text): label for text, label in PUBLIC["train"]}
+    for (rows, method, _, model), accuracy, (shown, labels) in zip(fits, found.values(), texts):
+        assert [truth[row[0]] for row in rows] == list(labels[: len(rows)]) == list(labels[-len(rows):])
+        assert shown[: len(rows)] == [row[0] for row in rows]
+        right = 0
+        for text, label in PUBLIC["test"]:
+            ids = np.array([public["tokenizer"](text)["input_ids"]], np.int32)
+            logits = model({"input_ids": ids, "attention_mask": np.ones_like(ids)}, training=False)
+            right += int(np.argmax(logits[0]) == label)
+        assert accuracy == pytest.approx(right / 5)
 
 
 # --- verdicts ----------------------------------------------------------------------------------------------------------
