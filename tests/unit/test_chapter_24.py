@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.notebook_code import definitions
 from utils import metrics
-from utils.corpora import home_dialogues, home_intents
+from utils.corpora import home_dialogues, home_intents, hub
 from utils.corpora.home_dialogues import Meaning, Turn, parse_meaning
 from utils.errors import ConfigError, DataError
 
@@ -244,3 +244,46 @@ def test_the_outside_sentences_are_no_commands(chapter):
 def test_the_template_rules_turn_extremes_into_numbers_like_the_other_systems(chapter):
     understood = chapter["template_rules"]()(["把厨房的亮度调到最亮", "今天天气不错"])
     assert understood == [meaning("HassLightSet/light area=厨房 brightness=100"), Meaning("unknown")]
+
+
+# --- MASSIVE ------------------------------------------------------------------------------------------------------------
+
+MARKED = [  # as in annot_utt, as in utt, tags
+    ("今天 天气 很好", "今天 天气 很好", ["O"] * 6),
+    ("[date : 明天] 下雨 吗", "明天 下雨 吗", ["B-date", "I-date", "O", "O", "O"]),
+    ("叫我[time : 五 点]", "叫我五 点", ["O", "O", "B-time", "I-time"]),
+    ("[date : 明天][time : 五点] 叫我", "明天五点 叫我", ["B-date", "I-date", "B-time", "I-time", "O", "O"]),
+    ("[place_name : 北京] [place_name : 上海]", "北京 上海", ["B-place_name", "I-place_name"] * 2),
+    ("[ time:5:30 ]\u3000[date : 今]", "5:30\u3000今", ["B-time"] + ["I-time"] * 3 + ["B-date"]),
+    ("[time : ]走", "走", ["O"]),
+    ("放[首]歌：a b]", "放[首]歌：a b]", ["O"] * 9),  # brackets without a name are text
+    ("", "", []),
+]
+
+
+@pytest.mark.parametrize("marked, spoken, tags", MARKED)
+def test_marked_text_without_its_brackets_and_blanks_is_what_was_said(chapter, marked, spoken, tags):
+    text, found = chapter["read_marked"](marked)
+    assert text == "".join(spoken.split()) and found == tags
+
+
+@pytest.mark.parametrize("kept_as", ["numbers", "names"])
+def test_rows_of_massive_have_the_form_of_the_commands(chapter, monkeypatch, kept_as):
+    import datasets
+
+    names = ["alarm_set", "weather_query"]
+    intent = datasets.ClassLabel(names=names) if kept_as == "numbers" else datasets.Value("string")
+    features = datasets.Features({"intent": intent, "utt": datasets.Value("string"), "annot_utt": datasets.Value("string")})
+    rows = [{"intent": names[i % 2], "utt": spoken, "annot_utt": marked} for i, (marked, spoken, _) in enumerate(MARKED)]
+    part = datasets.Dataset.from_list(rows, features=features)
+    asked = []
+    monkeypatch.setattr(hub, "load", lambda *words: asked.append(words) or {"test": part})
+    assert chapter["massive_rows"]("test") == [
+        ("".join(spoken.split()), names[i % 2], tags) for i, (_, spoken, tags) in enumerate(MARKED)]
+    assert asked == [("massive", "zh-CN")]
+
+
+def test_the_label_lists_are_those_of_the_rows_in_a_fixed_order_with_o_first(chapter):
+    rows = [("ab", "y", ["B-z", "O"]), ("c", "x", ["B-a"]), ("d", "y", ["O"])]
+    assert chapter["label_lists"](rows) == chapter["label_lists"](rows[::-1]) == (["x", "y"], ["O", "B-a", "B-z"])
+    assert chapter["label_lists"]([("c", "x", ["B-a"])]) == (["x"], ["O", "B-a"])
