@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.unit.tiny_book import TinyBook
 from utils import files
-from utils.book import cache, fingerprints
+from utils.book import cache, dependencies, fingerprints
 from utils.book.chapters import find
 from utils.book.results import ChapterResult
 from utils.corpora import sources
@@ -260,3 +261,19 @@ def test_a_card_counts_only_where_tensorflow_finds_its_libraries(tmp_path, monke
         found[libraries] = fingerprints.device_name()
     fingerprints.device_name.cache_clear()
     assert found == {True: "Some Card", False: "CPU"}
+
+
+def test_sources_are_parsed_one_at_a_time_whatever_the_number_of_threads(monkeypatch):
+    """Two at once may fail in Python 3.11 (python/cpython#106905)."""
+    running, most = [], []
+
+    def slow(source):
+        running.append(source)
+        time.sleep(0.01)
+        most.append(len(running))
+        running.remove(source)
+
+    monkeypatch.setattr(dependencies, "ast", types.SimpleNamespace(parse=slow, Module=None))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(dependencies.parse, [f"x = {i}" for i in range(16)]))
+    assert len(most) == 16 and max(most) == 1

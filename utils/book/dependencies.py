@@ -12,6 +12,7 @@ import ast
 import hashlib
 import json
 import symtable
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,9 @@ from ..errors import RunError
 
 PACKAGE = "utils"
 PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
+# Chapters are planned in threads, and `ast.parse` in two threads at once may fail before Python 3.11.8 and 3.12.2
+# (SystemError: AST constructor recursion depth mismatch; python/cpython#106905).
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def parse(source: str) -> ast.Module | None:
     ]
     for candidate in (source, "\n".join(blanked)):
         try:
-            return ast.parse(candidate)
+            with _PARSING:
+                return ast.parse(candidate)
         except (SyntaxError, ValueError, MemoryError, RecursionError):
             continue
     return None
