@@ -205,3 +205,9 @@ def test_what_travels_to_another_process_rests_on_nothing_of_the_notebook(chapte
     travels = ("top_layer", "adapt", "step_cost")
     for name in travels:
         assert globals_read(chapter[name].__code__) <= set(travels) | set(dir(builtins)), name
+
+
+@pytest.mark.parametrize("rate, expected", [(1, [1, 2]), (2, [1, 2, 4]), (8, [4, 8])])
+def test_other_sizes_are_tried_at_the_chosen_rate_and_its_neighbours(chapter, monkeypatch, rate, expected):
+    monkeypatch.setitem(chapter, "RATES", {"LoRA": [1, 2, 4, 8]})
+    assert chapter["nearby"]("LoRA", rate) == expected
