@@ -30,6 +30,15 @@ def test_prose_comes_from_the_source_and_outputs_from_the_run(book):
     assert code and all(cell.outputs[0].text.startswith(f"printed by {cell.id} ") for cell in code)
 
 
+def test_printed_text_stays_beside_the_table_it_was_printed_for():
+    printed = lambda text, name="stdout": nbformat.v4.new_output("stream", name=name, text=text)
+    shown = nbformat.v4.new_output("display_data", {"text/markdown": "| a |"})
+    outputs = [printed("a"), printed("w", "stderr"), printed("b"), nbformat.v4.new_output("display_data", {}), printed("c"), shown, printed("d")]
+    merged = stage.merge_streams(outputs)
+    assert [output.get("text") for output in merged if output.get("name") == "stdout"] == ["abc", "d"]
+    assert merged[-2] == shown and sum(output.get("name") == "stderr" for output in merged) == 1
+
+
 def test_code_that_differs_from_the_run_is_refused(book):
     result = book.result()
     next(cell for cell in book.notebook.cells if cell.id == "question-numbers").source += "\nprint(1)"

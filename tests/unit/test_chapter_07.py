@@ -154,7 +154,8 @@ def test_balanced_accuracy_gives_every_constant_answer_a_half(chapter):
 
 
 def test_a_cell_shows_mean_sample_deviation_and_range(chapter):
-    assert chapter["cell_text"](np.array([0.7, 0.8, 0.9])) == "80.0 ± 10.0（70.0 至 90.0）"
+    assert chapter["cell_text"](np.array([0.7, 0.8, 0.9])) == "80.0 ± 10.0 [70.0, 90.0]"
+    assert chapter["cell_text"](np.array([0.7])) == "70.0"
     assert chapter["cell_text"](np.array([])) == "–"
 
 

@@ -163,6 +163,7 @@ def compose(source: Path, result: ChapterResult | None, page: str) -> nbformat.N
         for output in cell.outputs:  # results are for the runner; the text beside them is for the reader
             for kind in [kind for kind in output.get("data", {}) if kind.startswith(OWN_MIME)]:
                 del output["data"][kind]
+        cell.outputs = merge_streams(cell.outputs)
     quotes = [*([run_card(notebook, result)] if executed and result else []), *warnings(result)]
     added = [
         nbformat.v4.new_markdown_cell(f"> {line}", id=f"{'run-card' if line.startswith('**本次运行') else 'warning'}-{index}")
@@ -172,6 +173,22 @@ def compose(source: Path, result: ChapterResult | None, page: str) -> nbformat.N
     if (number := Chapter(page, source).number) is not None:
         notebook.cells[0].source = re.sub(r"(?m)^# (?!\d|第)", f"# 第 {number} 章 ", notebook.cells[0].source, count=1)
     return notebook
+
+
+def merge_streams(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Printed text in one piece where nothing was shown between; MyST-NB's own merging puts it above every table and figure."""
+    merged, last = [], None
+    for output in outputs:
+        if output.get("data") == {}:
+            continue  # held a result for the runner, and nothing to show
+        stream = output.get("name") if output.output_type == "stream" else None
+        if stream == "stdout" and last is not None and last.get("name") == "stdout":
+            last.text += output.text
+            continue
+        merged.append(output)
+        if stream != "stderr":  # the site leaves it out
+            last = output
+    return merged
 
 
 def decorate(cell: nbformat.NotebookNode) -> None:
@@ -194,7 +211,7 @@ def run_card(notebook: nbformat.NotebookNode, result: ChapterResult) -> str:
     if result.peak_memory_mb:
         facts.append(f"内存峰值 {result.peak_memory_mb / 1024:.1f} GiB")
     if data := [name for call, name in DATA_NAMES.items() if re.search(rf"\b{call}(_text)?\(|\b{call}\.\w+\(", code)]:
-        facts.append("数据为" + "、".join(data))
+        facts.append("数据为" + " " * data[0][0].isascii() + "、".join(data))
     if MODEL_CALL.search(code):
         checkpoint = profiles.get(result.profile).checkpoint
         facts.append("模型为" + ("随书附带的小型编码器" if Path(checkpoint) == profiles.CHECKPOINT else f" `{checkpoint}`"))
