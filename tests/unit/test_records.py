@@ -11,8 +11,9 @@ import pytest
 
 from tests.unit.tiny_book import TinyBook
 from utils import profiles, records
-from utils.book import recording
+from utils.book import recording, statements
 from utils.book.chapters import find
+from utils.book.dependencies import CodeCell
 from utils.corpora import sources
 from utils.errors import ConfigError, RunError
 
@@ -223,6 +224,13 @@ def test_a_record_is_stale_exactly_when_the_code_behind_its_table_changed(book, 
     book.notebook("13-ner", *[source.replace(before, after) if i == cell else source for i, source in enumerate(SOURCES)])
     reasons = "\n".join(recording.stale(chapter, book.root))
     assert reason in reasons if reason else reasons == ""
+
+
+def test_the_variables_of_comprehensions_are_nobodys_globals_under_every_python():
+    """Since 3.12 `symtable` lists them among the names of the cell."""
+    source = "rows = f([a + k for a in xs if a], {b: g(b) for b in ys}, {c for c in zs}, *(d for d in [e for e in ws]))"
+    (found,) = statements.statements([CodeCell("cell", source, ())])
+    assert found.defines == {"rows"} and found.uses == {"f", "g", "k", "xs", "ys", "zs", "ws"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import profiles, records
 from ..errors import RunError
-from . import dependencies, fingerprints, git
+from . import dependencies, fingerprints, git, statements
 from .chapters import Chapter, all_chapters
 from .dependencies import CodeCell, digest
 
@@ -59,7 +59,7 @@ def tables(chapter: Chapter, root: Path, parameters: dict[str, Any]) -> dict[str
         RunError: two calls of `collect` give the same name.
     """
     cells = _with_parameters(dependencies.code_cells(dependencies.read_notebook(chapter.path)), parameters)
-    all_statements = dependencies.statements(cells)
+    all_statements = statements.statements(cells)
     found: dict[str, Table] = {}
     for call in (node for statement in all_statements for node in ast.walk(statement.node)):
         arguments = _collect_arguments(call)
@@ -68,7 +68,7 @@ def tables(chapter: Chapter, root: Path, parameters: dict[str, Any]) -> dict[str
         name, function, cases = arguments
         if name in found:
             raise RunError(f"{chapter.id}：有两处 collect({name!r})；每张表只能收集一次")
-        behind = dependencies.rests_on(all_statements, function)
+        behind = statements.rests_on(all_statements, function)
         nodes = [*(statement.node for statement in behind), function]
         modules = dependencies.helper_files(nodes, root, NEUTRAL_MODULES)
         helpers = {module: _helper(file.read_text("utf-8")) for module, file in modules.items()}
@@ -77,7 +77,7 @@ def tables(chapter: Chapter, root: Path, parameters: dict[str, Any]) -> dict[str
             read = _attributes(nodes).union(*(names for _, names in helpers.values()))
             code["profile"] = _profile_hash(read, _profile_name(cells), root)
         code.update({modules[module].relative_to(root).as_posix(): value for module, (value, _) in helpers.items()})
-        behind_cases = [statement.node for statement in dependencies.rests_on(all_statements, cases)]
+        behind_cases = [statement.node for statement in statements.rests_on(all_statements, cases)]
         data = fingerprints.data_hashes(modules, root)
         found[name] = Table(name, code, _hash([*behind_cases, cases]), data)
     return found
@@ -216,7 +216,7 @@ def _with_parameters(cells: Sequence[CodeCell], values: dict[str, Any]) -> list[
 
 
 def _hash(nodes: Sequence[ast.AST | None]) -> str:
-    return digest("\n".join(dependencies.canonical(node) for node in nodes))
+    return digest("\n".join(statements.canonical(node) for node in nodes))
 
 
 def _profile_name(cells: Sequence[CodeCell]) -> str:
