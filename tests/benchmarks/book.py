@@ -2,6 +2,7 @@
 
     make bench OPTIONS="book --chapters 2,4,8 --seconds 1"
     make bench OPTIONS="book --real"                         also the real book; it must have been built before (make book)
+    make bench OPTIONS="book --real --force"                 and first all its chapters anew, as from nothing
 
 The tiny book has the book's own runner and site, and chapters of one cell that waits. Its first build includes the imports
 of TensorFlow in the process from which kernels are forked.
@@ -48,15 +49,20 @@ def make_book(root: Path, chapters: int, seconds: float) -> list[Path]:
     return paths
 
 
-def build(root: Path, command: str) -> tuple[float, int]:
-    """Seconds of `python -m utils.book COMMAND` in a book, and how many chapters it executed."""
+def build(root: Path, *arguments: str) -> tuple[float, dict[str, float]]:
+    """Seconds of `python -m utils.book ARGUMENTS` in a book, and those of each chapter that it executed."""
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "utils.book", command], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "utils.book", *arguments], cwd=root, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     if done.returncode:
         print(done.stdout[-1500:], done.stderr[-1500:], file=sys.stderr)
-        raise SystemExit(f"python -m utils.book {command}: exit status {done.returncode}")
-    return seconds, len(re.findall(r"\] 完成 ", done.stdout))  # the table at the end has the word as well
+        raise SystemExit(f"python -m utils.book {' '.join(arguments)}: exit status {done.returncode}")
+    return seconds, executed(done.stdout)
+
+
+def executed(printed: str) -> dict[str, float]:
+    """Chapter -> seconds, of those that the table at the end of a run names as executed and not as taken from the cache."""
+    return {chapter: float(seconds) for chapter, seconds in re.findall(r"(?m)^(\S+)  +完成  +([\d.]+)", printed)}
 
 
 def edit(path: Path) -> str:
@@ -74,20 +80,22 @@ def edit(path: Path) -> str:
 
 
 def three_times(root: Path, notebook: Path, command: str, from_nothing: bool) -> dict:
-    """Seconds from nothing (if asked), with nothing changed, and with one chapter changed."""
+    """Seconds from nothing (if asked), with nothing changed, and with one chapter changed; and how many of these it took itself."""
     result = {}
     if from_nothing:
-        result["from_nothing"], result["executed"] = build(root, command)
-    result["nothing_changed"], executed = build(root, command)
-    if executed:
-        raise SystemExit(f"{root}: {executed} chapters were not in the cache; build the book first")
+        result["from_nothing"], chapters = build(root, command, "--force")
+        result["executed"] = len(chapters)
+    result["nothing_changed"], chapters = build(root, command)
+    if chapters:
+        raise SystemExit(f"{root}: {len(chapters)} chapters were not in the cache; build the book first")
     before = edit(notebook)
     try:
-        result["one_changed"], executed = build(root, command)
+        result["one_changed"], chapters = build(root, command)
     finally:
         notebook.write_text(before, encoding="utf-8")
-    if executed != 1:
-        raise SystemExit(f"{executed} chapters were executed after one was changed")
+    if len(chapters) != 1:
+        raise SystemExit(f"{len(chapters)} chapters were executed after one was changed")
+    (result["changed_chapter"],) = chapters.values()
     return result
 
 
@@ -97,6 +105,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long the cell of each waits")
     parser.add_argument("--command", default="build", choices=["build", "run"], help="with the site, or without")
     parser.add_argument("--real", metavar="CHAPTER", nargs="?", const="10", help="also the real book, changing this chapter (default 10)")
+    parser.add_argument("--force", action="store_true", help="with --real: execute all its chapters anew first")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the result there as well")
     options = parser.parse_args()
     result = {**common.circumstances(), "seconds_per_chapter": options.seconds, "command": options.command, "tiny": {}}
@@ -105,7 +114,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             paths = make_book(Path(folder), count, options.seconds)
             times = result["tiny"][count] = three_times(Path(folder), paths[0], options.command, from_nothing=True)
-        shown = "，".join(f"{name} {value:.1f} s" for name, value in times.items() if name != "executed")
+        shown = "，".join(f"{name} {value:.1f} s" for name, value in times.items() if name not in ("executed", "changed_chapter"))
         print(f"{count} chapters: {shown}", flush=True)
         print(f"{count} chapters: nothing changed / from nothing = {times['nothing_changed'] / times['from_nothing']:.2f}, "
               f"one changed / from nothing = {times['one_changed'] / times['from_nothing']:.2f}", flush=True)
@@ -118,9 +127,12 @@ def main() -> None:
         from utils.book.chapters import find
 
         (chapter,) = find([options.real], common.ROOT)
-        result["real"] = three_times(common.ROOT, chapter.path, options.command, from_nothing=False)
-        print(f"real book: nothing changed {result['real']['nothing_changed']:.1f} s, chapter {chapter.label} changed "
-              f"{result['real']['one_changed']:.1f} s, ratio {result['real']['one_changed'] / result['real']['nothing_changed']:.2f}")
+        real = result["real"] = three_times(common.ROOT, chapter.path, options.command, from_nothing=options.force)
+        print(f"real book: nothing changed {real['nothing_changed']:.1f} s, chapter {chapter.label} changed {real['one_changed']:.1f} s "
+              f"(itself {real['changed_chapter']:.1f} s), ratio {real['one_changed'] / real['nothing_changed']:.2f}")
+        if options.force:
+            print(f"real book: from nothing {real['from_nothing'] / 60:.1f} min for {real['executed']} notebooks, "
+                  f"one changed / from nothing = {real['one_changed'] / real['from_nothing']:.3f}")
     common.finish("book", result, options.keep)
 
 

@@ -73,7 +73,22 @@ def rename(name, new):
     return lambda notebook: setattr(cell_of(notebook, name), "id", new)
 
 
+def more(count, text=True, name="more"):
+    """`count` further code cells after the first one of the body, each after a text of its own unless `text` is False."""
+    def change(notebook):
+        place = 1 + [cell.id for cell in notebook.cells].index("question-numbers")
+        for number in range(count):
+            cells = [nbformat.v4.new_markdown_cell("看打印的数。", id=f"{name}-text-{number}")] if text else []
+            cells += [nbformat.v4.new_code_cell(f"print({number})", id=f"{name}-{number}")]
+            notebook.cells[place:place] = cells
+            place += len(cells)
+
+    return change
+
+
 BAD = {
+    "four code cells after one text": (more(3, text=False), "more-2", "text"),
+    "too many code cells": (more(50), "-", "steps"),
     "machine id": (rename("question", "3f2a9c1b"), "3f2a9c1b", "id"),
     "id with capitals": (rename("question", "Question_1"), "Question_1", "id"),
     "set-up altered": (replace("setup", "import utils, ", "import  utils, "), "setup", "setup"),
@@ -151,6 +166,20 @@ GOOD = {
 def test_good_prose_passes(name, chapter, findings):
     add(GOOD[name])(chapter)
     assert findings(chapter) == set()
+
+
+def test_three_code_cells_may_follow_a_text_and_set_up_and_exercises_do_not_count(chapter, findings):
+    more(2, text=False)(chapter)
+    more(47, name="others")(chapter)
+    assert findings(chapter) == set()
+
+
+def test_a_chapter_that_may_be_longer_has_a_bound_of_its_own(findings):
+    longer = template.chapter(25, "生成")
+    more(69)(longer)
+    assert findings(longer, "25-generation.ipynb") == set()
+    longer.cells.insert(6, nbformat.v4.new_code_cell("print(0)", id="one-more"))
+    assert findings(longer, "25-generation.ipynb") == {("-", "steps")}
 
 
 def test_duplicate_ids_outputs_and_foreign_metadata_are_found(chapter, findings):

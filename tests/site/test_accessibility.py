@@ -3,8 +3,11 @@
 import re
 
 import pytest
+from lxml import etree
+from matplotlib.colors import to_rgb
 
 from tests.tools import npm_package
+from tests.unit.test_figures import contrast
 
 from .conftest import SmallBook
 from .test_browser import opened, pages, settle
@@ -71,6 +74,26 @@ def test_axe_would_find_a_picture_without_text_and_faint_letters(browser, axe, s
             '<img src="../_static/favicon.svg"><p style="color:#bbb;background:#fff">淡得看不清的一行字</p>')""")
         rules = {line.split(":")[0] for line in findings(page, axe)}
         assert {"image-alt", "color-contrast"} <= rules
+
+
+def letters(picture):
+    """Colours of the texts of a figure that Matplotlib wrote, faded ones as they look on white; and whether tiles lie under them."""
+    tree, found = etree.parse(str(picture)), set()
+    for group in tree.xpath("//*[starts-with(@id, 'text_')]//*[local-name() = 'g' and @style]"):  # a path with a style is the box around a text
+        style = dict(part.split(":", 1) for part in group.get("style").replace(" ", "").split(";") if ":" in part)
+        opacity = float(style.get("opacity", 1)) * float(style.get("fill-opacity", 1))
+        found.add(tuple(opacity * channel + 1 - opacity for channel in to_rgb(style.get("fill", "#000000"))))
+    return found, bool(tree.xpath("//*[local-name() = 'image']"))
+
+
+def test_the_letters_of_every_figure_stand_out_from_its_white_ground(real_site):
+    """axe does not look into pictures. White and black on the tiles of a heat map: tests/unit/test_figures.py."""
+    figures = sorted((real_site / "_images").glob("*.svg"))
+    seen = {figure.name: letters(figure) for figure in figures}
+    assert len(figures) > 100 and sum(bool(colours) for colours, _ in seen.values()) > 100
+    faint = {name: [colour for colour in colours if contrast(colour) < 4.5 and not (tiles and colour == (1, 1, 1))]
+             for name, (colours, tiles) in seen.items()}
+    assert {name: colours for name, colours in faint.items() if colours} == {}
 
 
 def test_a_page_can_be_read_with_the_keyboard_alone(browser, small_site):

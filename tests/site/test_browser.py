@@ -10,6 +10,7 @@ import pytest
 from .conftest import SmallBook, faint
 
 PHONE = {"width": 360, "height": 740}
+ARTICLE_TEXT = ".bd-article :is(p, li, td, th, h1, h2, h3, a, summary)"
 
 
 def pages(site):
@@ -85,7 +86,19 @@ SURVEY = """() => {
     width: document.documentElement.scrollWidth,
     lost: lost.map(box => box.innerText.slice(0, 40)),
     alts: [...document.querySelectorAll('.bd-article img')].map(image => image.alt),
+    maps: [...document.querySelectorAll('.tag_side-by-side .cell_output img, .cell_output img[alt^="概念图"]')].map(
+      image => image.getBoundingClientRect().right - image.closest('.cell_output').getBoundingClientRect().right),
   }; }"""
+
+
+def faint_in_both_modes(page):
+    """[mode, contrast, class or tag, text] of the article's text that stands out too little in the light or in the dark."""
+    page.add_style_tag(content="* { transition: none !important; }")  # colours at once, not on their way
+    found = []
+    for mode in ("light", "dark"):
+        page.evaluate("mode => { document.documentElement.dataset.theme = mode; }", mode)
+        found += [[mode, *one] for one in faint(page, ARTICLE_TEXT)]
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -96,12 +109,18 @@ def on_a_phone(browser, site):
         for name in pages(site):
             page.goto(f"{site.as_uri()}/{name}")
             settle(page)
-            facts[name] = page.evaluate(SURVEY)
+            facts[name] = {**page.evaluate(SURVEY), "faint": faint_in_both_modes(page) if name != "search.html" else []}
     return facts
 
 
 def test_no_page_scrolls_sideways_on_a_phone(on_a_phone):
     assert {name: facts["width"] for name, facts in on_a_phone.items() if facts["width"] > PHONE["width"]} == {}
+
+
+def test_concept_maps_are_seen_whole_on_a_phone(on_a_phone):
+    beyond = {name: max(facts["maps"]) for name, facts in on_a_phone.items() if facts["maps"]}
+    assert {name: pixels for name, pixels in beyond.items() if pixels > 0.5} == {}
+    assert "appendix/C-errata.html" in beyond or "appendix/C-errata.html" not in on_a_phone, "the maps were looked for"
 
 
 def test_every_part_of_a_wide_formula_can_be_reached_on_a_phone(on_a_phone):
@@ -121,6 +140,10 @@ def test_no_line_begins_with_the_mark_after_a_formula(browser, small_site):
         assert any(text.endswith("，") for text in tied) and any(text.endswith("）。") for text in tied)
 
 
+def test_the_text_of_every_page_stands_out_from_its_ground_in_the_light_and_in_the_dark(on_a_phone):
+    assert {name: facts["faint"] for name, facts in on_a_phone.items() if facts["faint"]} == {}
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_text_stands_out_from_its_ground(browser, small_site, mode):
     """Contrast of 4.5 (WCAG AA) for the text of an article, boxes included."""
@@ -128,7 +151,7 @@ def test_text_stands_out_from_its_ground(browser, small_site, mode):
         page.goto(f"{small_site.as_uri()}/{SmallBook.page}.html")
         settle(page)
         assert page.evaluate("document.documentElement.dataset.theme") == mode
-        assert faint(page, ".bd-article :is(p, li, td, th, h1, h2, h3, a, summary)") == []
+        assert faint(page, ARTICLE_TEXT) == []
 
 
 def test_no_output_tells_of_a_missing_glyph_or_font(real_site, root):

@@ -52,7 +52,7 @@ def test_a_conll_file_is_read_whole_or_refused_row_by_row(tmp_path, content, tok
 
 
 @scaled
-@cases(100)
+@cases(1_000)
 @given(st.lists(st.tuples(st.sampled_from(["train", "dev", "test", "testa", "VALID", "train.char", "x"]),
                           st.sampled_from([".txt", ".bmes", "", ".conll", ".md"]), contents), max_size=5))
 def test_a_folder_of_conll_files_gives_three_splits_or_is_refused(tmp_path, made):
@@ -112,7 +112,7 @@ def written(folder, config, weights):
 
 
 @scaled
-@cases(400)
+@cases(1_000)
 @given(checkpoint())
 def test_the_parts_of_a_damaged_checkpoint_are_read_or_refused(tmp_path, made):
     _, config, weights = made
@@ -125,7 +125,7 @@ def test_the_parts_of_a_damaged_checkpoint_are_read_or_refused(tmp_path, made):
 
 
 @scaled
-@cases(60)
+@cases(1_000)
 @given(checkpoint())
 def test_a_damaged_checkpoint_becomes_a_model_or_is_refused(tmp_path, made):
     name, config, weights = made
@@ -146,7 +146,7 @@ def test_a_config_that_asks_for_more_than_the_file_holds_is_refused_at_once(tmp_
 
 
 @scaled
-@cases(60)
+@cases(1_000)
 @given(damaged_bytes(VOCABULARY) | st.binary(max_size=60))
 def test_a_damaged_vocabulary_gives_a_tokenizer_or_is_refused(tmp_path, vocabulary):
     folder = tmp_path / "vocabulary"
@@ -187,7 +187,7 @@ def test_the_catalogue_that_is_damaged_below_can_be_read():
 
 
 @scaled
-@cases(400)
+@cases(1_000)
 @given(damaged_bytes(GOOD) | st.binary(max_size=40).map(lambda tail: GOOD[:4] + tail) | st.binary(max_size=40))
 def test_a_damaged_catalogue_is_read_or_refused(content):
     try:
@@ -221,7 +221,7 @@ def state(tmp_path_factory):
 
 
 @scaled
-@cases(60)
+@cases(1_000)
 @given(st.data())
 def test_a_damaged_state_of_a_training_is_read_or_refused(state, data):
     trainer, path, content = state

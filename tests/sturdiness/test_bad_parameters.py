@@ -39,7 +39,7 @@ overrides = st.tuples(st.sampled_from(["SIZE", "PROFILE", "RECORD", "x y", "", "
 
 
 @scaled
-@cases(150)
+@cases(1_000)
 @given(overrides | st.text(max_size=12))
 def test_any_parameter_of_the_command_line_reaches_the_cache_key_or_is_refused(book, text):
     (chapter,) = find(["1"], book.root)
@@ -55,7 +55,7 @@ def test_any_parameter_of_the_command_line_reaches_the_cache_key_or_is_refused(b
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
        | st.sampled_from(["9" * 5000, "1" * 300, "²", "１", "../" * 50, "01-a", "~"]))
 def test_any_name_of_a_chapter_means_one_or_is_refused(book, name):
@@ -103,7 +103,7 @@ def test_any_plan_of_a_training_can_be_followed_or_is_refused(values):
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(st.fixed_dictionaries({"vocab_size": numbers}, optional={
     "hidden_size": numbers, "num_attention_heads": numbers, "num_hidden_layers": numbers, "hidden_act": st.text(max_size=4),
     "hidden_dropout_prob": numbers, "layer_norm_eps": numbers}))

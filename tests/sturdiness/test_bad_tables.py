@@ -51,7 +51,7 @@ def entry(book, chapter):
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(st.data())
 def test_a_damaged_entry_of_the_cache_is_a_miss_or_what_was_saved(entry, chapter, data):
     store, saved, record, whole = entry
@@ -85,7 +85,7 @@ def here(book, monkeypatch):
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(damaged_json(RECORD).map(as_text) | damaged_bytes(as_text(RECORD)))
 def test_a_damaged_record_is_shown_or_refused_and_the_file_is_named(here, chapter, content):
     file = records.recorded_file(1)
@@ -99,7 +99,7 @@ def test_a_damaged_record_is_shown_or_refused_and_the_file_is_named(here, chapte
 
 
 @scaled
-@cases(100)
+@cases(1_000)
 @given(st.lists(damaged_json({"table": "main", "key": "k", "case": {"seed": 1}, "result": {"f1": 0.1}, "seconds": 1.0}).map(as_text)
                 | st.binary(max_size=30), max_size=3))
 def test_damaged_rows_of_an_unfinished_recording_are_made_again(here, monkeypatch, lines):
@@ -118,7 +118,7 @@ def test_damaged_rows_of_an_unfinished_recording_are_made_again(here, monkeypatc
 
 
 @scaled
-@cases(150)
+@cases(1_000)
 @given(st.data())
 def test_a_damaged_notebook_is_used_or_refused_and_the_lint_says_why(book, chapter, tmp_path_factory, data):
     whole = json.loads(chapter.path.read_bytes())
@@ -178,7 +178,7 @@ def test_a_damaged_catalogue_of_translations_is_read_or_refused(tmp_path, conten
 
 
 @scaled
-@cases(200)
+@cases(1_000)
 @given(damaged_json({"repository": "some/one", "gpu_runner": "x"}).map(as_text) | damaged_bytes(b'{"repository": "", "gpu_runner": ""}')
        | values.map(as_text))
 def test_a_damaged_address_is_used_or_refused(book, content):

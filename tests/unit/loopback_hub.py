@@ -45,15 +45,19 @@ class Hub:
 
     repositories: dict[tuple[str, str], dict[str, dict[str, bytes]]] = field(default_factory=dict)
     branches: dict[tuple[str, str], str] = field(default_factory=dict)
+    others: dict[tuple[str, str, str], str] = field(default_factory=dict)  # branches beside the main one
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
-    def add(self, kind: str, name: str, files: dict[str, bytes]) -> str:
-        """Commit files to "model" or "dataset" NAME; returns the commit."""
+    def add(self, kind: str, name: str, files: dict[str, bytes], branch: str = "main") -> str:
+        """Commit files to a branch of "model" or "dataset" NAME; returns the commit."""
         commit = hashlib.sha1(json.dumps([name, {path: git_hash(text) for path, text in files.items()}]).encode()).hexdigest()
         self.repositories.setdefault((kind, name), {})[commit] = files
-        self.branches[kind, name] = commit
+        if branch == "main":
+            self.branches[kind, name] = commit
+        else:
+            self.others[kind, name, branch] = commit
         return commit
 
     def fail(self, pattern: str, action: Callable[[Handler], None], times: int = 1) -> None:
@@ -211,7 +215,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         commits = self.hub.repositories.get((kind, name))
         if commits is None:
             raise NotThere("RepoNotFound")
-        commit = self.hub.branches[kind, name] if revision == "main" else revision
+        commit = self.hub.branches[kind, name] if revision == "main" else self.hub.others.get((kind, name, revision), revision)
         if commit not in commits:
             raise NotThere("RevisionNotFound")
         return commit, commits[commit]

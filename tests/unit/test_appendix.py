@@ -155,7 +155,7 @@ def test_every_point_stands_in_order_and_names_where_the_book_shows_it(errata, c
         items += re.findall(r"(?m)^(\d+)\. (.+)$", text)
     assert [int(number) for number, _ in items] == list(range(1, count + 1))
     for number, text in items:
-        assert re.match(r"\*\*.+?\*\*", text) and re.search(r"\]\(#(ch|sec)-", text), number
+        assert re.match(r"\*\*.+?\*\*", text) and re.search(r"\]\(#(sec|app)-", text), number  # the place, not only the chapter
 
 
 def test_both_maps_of_every_section_are_drawn_and_put_into_words(root):
@@ -216,3 +216,8 @@ def test_links_go_to_chapters_of_the_plan_or_to_labels_that_exist(root):
 def test_every_reference_of_the_bibliography_has_a_key_of_its_own(root):
     keys = re.findall(r"^@\w+\{([^,]+),", (root / "chapters" / "references.bib").read_text(encoding="utf-8"), re.M)
     assert len(keys) > 50 and sorted(keys) == sorted(set(keys))
+
+
+def test_every_reference_of_the_bibliography_has_a_link(root):
+    entries = re.split(r"(?m)^(?=@)", (root / "chapters" / "references.bib").read_text(encoding="utf-8"))[1:]
+    assert [entry.splitlines()[0] for entry in entries if not re.search(r"\b(url|doi) = \{", entry)] == []

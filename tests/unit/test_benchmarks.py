@@ -39,6 +39,16 @@ def test_a_failed_contender_is_an_error_and_not_a_number():
     assert common.contend("tests.benchmarks.nothing", "x") == {"error": "exit status 1"}
 
 
+def test_the_chapters_that_a_run_executed_are_read_from_its_table():
+    from utils.book import report
+    from utils.book.results import ChapterResult
+
+    rows = [ChapterResult(chapter=name, source=None, executed=None, status=status, seconds=seconds, peak_memory_mb=None)
+            for name, status, seconds in (("3-code/13-ner", "ok", 131.04), ("index", "ok", 7.0), ("3-code/14-errata", "cached", 53.0))]
+    printed = f"[1/3] 完成 3-code/13-ner\n{report.summary(rows)}\n"
+    assert book.executed(printed) == {"3-code/13-ner": 131.0, "index": 7.0}
+
+
 def test_the_tiny_book_keeps_the_rules_of_the_book_and_an_edit_changes_code_only(tmp_path):
     from utils.book import lint
     from utils.book.chapters import find

@@ -88,6 +88,19 @@ def test_every_other_input_changes_the_key(book):
     assert len({*seen, key(book, "01-a", {"X": 1}), key(book, "01-a", profile="full"), key(book, "01-a", device="H100")}) == 8
 
 
+def test_a_tag_the_kernel_and_the_order_of_cells_are_part_of_the_key(book):
+    path = book.notebook("01-a", "x = 1", "y = 2")
+    seen = [key(book, "01-a")]
+    for change in (lambda n: n["cells"][-1]["metadata"].update(tags=["raises-exception"]),
+                   lambda n: n["metadata"]["kernelspec"].update(name="other"),
+                   lambda n: n["cells"].insert(3, n["cells"].pop())):
+        notebook = json.loads(path.read_text())
+        change(notebook)
+        path.write_text(json.dumps(notebook))
+        seen.append(key(book, "01-a"))
+    assert len(set(seen)) == 4
+
+
 def test_a_card_beside_the_weights_and_another_chapters_record_are_no_inputs(book):
     book.notebook("01-a", "from utils import records, profiles")
     before = key(book, "01-a")

@@ -104,3 +104,9 @@ def test_the_table_pairs_seeds(chapter):
     lines = chapter["result_table"](rows).splitlines()
     assert lines[2].startswith("| 全部参数 | 100 | 60.0 ± 14.1 | +0.0")
     assert lines[3].startswith("| LoRA | 10 | 45.0 ± 7.1 | -15.0")
+
+
+def test_the_dictionary_is_subtracted_seed_by_seed(chapter):
+    rows = [{"method": m, "seed": s, "test": t} for m, s, t in (("LoRA", 2, 0.5), ("LoRA", 1, 0.4), ("BitFit", 1, 0.3))]
+    lines = chapter["minus_dictionary"](rows, {1: 0.35, 2: 0.6}).splitlines()
+    assert lines == ["LoRA减词典：平均 -2.5（各种子 -10.0、+5.0）", "BitFit减词典：平均 -5.0（各种子 -5.0）"]

@@ -6,8 +6,11 @@ import keras
 import numpy as np
 import pytest
 from scipy import special, stats
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.pipeline import make_pipeline
 
 from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, prediction, profiles, prompts, training
@@ -173,3 +176,13 @@ def test_there_are_ten_different_templates_which_encode(chapter):
     assert len(set(chapter["TEMPLATES"])) == 10
     for template in chapter["TEMPLATES"]:
         prompts.encode_cloze(chapter["tokenizer"], TEXTS, template)
+
+
+def test_ngrams_read_as_much_of_a_text_as_the_model_and_equal_scikit_learn(chapter):
+    chapter |= {"TfidfVectorizer": TfidfVectorizer, "LogisticRegression": LogisticRegression, "make_pipeline": make_pipeline}
+    labels, opening = np.array([1, 0, 0, 1]), chapter["LENGTH"] - 2
+    new = ["很大很好", "坏了不买", "好" * opening + "坏了" * 50]
+    vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2)).fit(TEXTS)
+    model = LogisticRegression(C=10, max_iter=1000).fit(vectors.transform(TEXTS), labels)
+    expected = model.predict(vectors.transform([text[:opening] for text in new]))
+    assert chapter["ngram_guesses"](TEXTS, labels, new).tolist() == expected.tolist() == [1, 0, 1]

@@ -76,6 +76,13 @@ def test_the_scenarios_differ_only_in_what_is_told(chapter):
     assert list(chapter["closed"](2, 4)) == [0, 0, np.float32(MASKED), np.float32(MASKED)]
 
 
+def test_methods_are_compared_seed_by_seed_and_an_incomplete_one_is_left_out(chapter):
+    row = lambda method, seed, last: {"method": method, "seed": seed, "matrices": {"class": [[0.0, 0.0], [last, last]]}}
+    rows = [row("lwf", 2, 0.5), row("sequential", 1, 0.3), row("lwf", 1, 0.4), row("sequential", 2, 0.2), row("l2", 1, 0.9)]
+    rows.append({"method": "joint", "seed": 1, "matrices": {"domain": [[1.0, 1.0]]}})
+    assert chapter["paired"](rows, "class", "sequential") == "LwF 蒸馏 +20.0 ± 10.0（+10.0、+30.0）"
+
+
 # --- options ------------------------------------------------------------------------------------------------------------
 
 
@@ -340,6 +347,28 @@ def test_the_student_takes_every_other_block_of_the_checkpoint(chapter):
     assert len(student.encoder.blocks) == 2
     for mine, source in zip(student.encoder.blocks, (whole.blocks[0], whole.blocks[2])):
         assert all(np.array_equal(a, b) for a, b in zip(mine.get_weights(), source.get_weights()))
+
+
+def test_a_growing_network_is_scored_with_the_block_that_is_told_or_guessed(chapter, monkeypatch):
+    """Two domains, two texts each; a block's answers, and which domain each text looks like, are given."""
+    answers = {1: [[0, 1], [1, 1]], 2: [[1, 1], [0, 1]]}  # block -> its answers on either domain's texts
+    looks, labels, current = [[0.0, 1.0], [1.0, 1.0]], [np.array([0, 1]), np.array([0, 0])], []
+    windows = [object(), object()]
+    monkeypatch.setitem(chapter, "tests", {"test": list(zip(windows, labels))})
+    monkeypatch.setitem(chapter, "learn_experts", lambda head, tasks, rate, seed: ([1, 2], 3.0))
+    monkeypatch.setitem(chapter, "learner_for", lambda head, grow=False: None)
+    monkeypatch.setitem(chapter, "put", lambda learner, expert: current.append(expert))
+    one_hot = lambda rows: np.eye(2)[rows]
+    monkeypatch.setitem(chapter, "logits_of", lambda learner, w: one_hot(answers[current[-1]][windows.index(w)]))
+    centres = {"first": np.zeros((1, 1)), "second": np.ones((1, 1))}
+    states = lambda w: centres[w] if isinstance(w, str) else np.array(looks[windows.index(w)])[:, None]
+    monkeypatch.setitem(chapter, "mean_state", states)
+    stages, seconds = chapter["growing_reviews"]([("first", None), ("second", None)], 1e-3, 0, "test")
+    assert seconds == 3.0
+    # One block: it answers everything, and no text can be taken for the second domain.
+    assert stages[0] == {"task": [1.0, 0.0], "domain": [1.0, 0.0], "class": [1.0, 0.0]}
+    # Two: told the domain, 0 1 and 0 1 against 0 1 and 0 0; guessed, the second hotel text goes to the other block.
+    assert stages[1] == {"task": [1.0, 0.5], "domain": [1.0, 0.5], "class": [0.5, 0.5]}
 
 
 # --- entities -----------------------------------------------------------------------------------------------------------

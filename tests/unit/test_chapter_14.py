@@ -145,3 +145,13 @@ def test_the_museum_pads_to_its_width_and_labels_first_pieces(museum, tokenizer)
     assert museum.tags_of(one["labels"], one["first"], 3) == ids
     cut = museum.article_features(tokenizer, list("我去北京了"), [0, 0, 1, 2, 0], width=5)
     assert museum.tags_of(cut["labels"], cut["first"], 5) == [0, 0, 1, 0, 0]
+
+
+def test_the_museums_record_is_of_the_script_and_the_packages_that_lie_there_today(museum, root):
+    result = json.loads(museum.RESULT.read_text(encoding="utf-8"))
+    assert result["recipe"] == museum.RECIPE
+    pins = dict(re.findall(r"(?m)^([a-z-]+)==(\S+)$", (root / "tests" / "museum" / "requirements.txt").read_text(encoding="utf-8")))
+    for name in ("tensorflow", "transformers", "seqeval"):
+        assert result["versions"][name] == pins[name], "make museum"
+    assert result["padded_tokens_per_second"] * result["train_seconds"] == pytest.approx(5 * 2000 * 128, rel=1e-3)
+    assert 0 < result["test_f1"] < 1 and result["real_tokens_per_second"] < result["padded_tokens_per_second"]

@@ -211,3 +211,18 @@ def test_what_travels_to_another_process_rests_on_nothing_of_the_notebook(chapte
 def test_other_sizes_are_tried_at_the_chosen_rate_and_its_neighbours(chapter, monkeypatch, rate, expected):
     monkeypatch.setitem(chapter, "RATES", {"LoRA": [1, 2, 4, 8]})
     assert chapter["nearby"]("LoRA", rate) == expected
+
+
+def test_groups_whose_best_rate_is_the_least_or_the_greatest_are_named(chapter):
+    rows = [{"task": "ner", "method": "a", "size": size, "rate": rate, "validation": value}
+            for size, values in ((50, (0.1, 0.3, 0.2)), (500, (0.3, 0.3, 0.2)), (2000, (0.1, 0.2, 0.3)))
+            for rate, value in zip((1, 2, 4), values)]
+    assert chapter["chosen_at_edge"](rows) == [("ner", "a", 500), ("ner", "a", 2000)]
+
+
+def test_the_table_of_differences_pairs_every_method_with_every_rival(chapter):
+    scores = {(task, method): (50, 60, 70) for task in chapter["TASKS"] for method in chapter["SETTINGS"]}
+    scores["ner", "LoRA"] = (40, 52, 60)
+    lines = chapter["paired_table"](rows_for(scores), ("全部参数",)).splitlines()
+    assert lines[0] == "| 做法 | 实体识别，减全部参数 | 情感分类，减全部参数 |"
+    assert "| 全部参数 | — | — |" in lines and "| LoRA | -9.3 ± 0.7 | +0.0 ± 0.0 |" in lines

@@ -175,6 +175,29 @@ def test_the_bytes_of_a_step_count_only_the_rows_of_the_table_that_occur(chapter
     assert chapter["sparse_bytes"](model, 7) == 4 * (encoder.count_params() - (50 - 7) * 16)
 
 
+@pytest.mark.parametrize(("wrong", "clip_norm"), [("mean of means", 0), ("clipped before the sum", 0.05)])
+def test_a_wrong_sum_of_the_shares_leaves_the_tolerance_of_the_curves(chapter, checkpoint, tmp_path, wrong, clip_norm):
+    """The tolerance of the curves below, 1e-4, means something: the mistakes that the chapter names are far outside it."""
+    import tensorflow as tf
+
+    folder = prepare(tmp_path / "wrong", checkpoint, clip_norm=clip_norm)
+    trainer = chapter["build_trainer"](tf.distribute.get_strategy(), folder)
+    losses = []
+    for step in range(STEPS):
+        batch, sums = trainer.batches(step), []
+        losses.append(float(chapter["share_loss"](trainer.model, chapter["share"](batch, 0, 1), training=True)))
+        for index in range(2):
+            part = chapter["share"](batch, index, 2)
+            if wrong == "mean of means":
+                part["weights"] = part["weights"] / part["weights"].sum() / 2
+            with tf.GradientTape() as tape:
+                loss = chapter["share_loss"](trainer.model, part, training=True)
+            gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, trainer.model.trainable_variables)]
+            sums.append(tf.clip_by_global_norm(gradients, clip_norm)[0] if clip_norm else gradients)
+        trainer.optimizer.apply([a + b for a, b in zip(*sums)], trainer.model.trainable_variables)
+    assert np.abs(np.subtract(losses, one_device(chapter, folder))).max() > 1e-3
+
+
 # --- processes ----------------------------------------------------------------------------------------------------------
 
 

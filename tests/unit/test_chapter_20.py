@@ -221,6 +221,31 @@ def test_the_pipeline_scores_every_pair_that_it_reads(chapter):
     assert [{p.kind: round(c) for p, c in table.items()} for _, table in found] == [{"holds": 0, "of": 1}, {}, {"holds": 0, "of": 1}]
 
 
+def test_the_dictionary_holds_the_words_of_its_sentences_and_reads_the_longest_from_the_left(chapter, monkeypatch):
+    rows = [chapter["make_sentence"]("甲国总统李雷到了", person=["李雷"], office=["总统"], place=["甲国"]),
+            chapter["make_sentence"]("甲国总统府的韩梅", person=["韩梅"], place=["甲国总统府"])]
+    monkeypatch.setitem(chapter, "sentences", {"train": rows})
+    first = int(np.random.default_rng(0).permutation(2)[0])
+    few, table = (chapter["word_table"](count) for count in (1, 2))
+    assert set(few) == [{"甲国", "总统", "李雷"}, {"甲国总统府", "韩梅"}][first]
+    assert table == {"甲国": "place", "总统": "office", "李雷": "person", "甲国总统府": "place", "韩梅": "person"}
+    read = chapter["look_up"](chapter["make_sentence"]("韩梅在甲国总统府见到总统李四"), table)
+    assert [(read.text[m.start:m.end], m.kind) for m in read.mentions] == [
+        ("韩梅", "person"), ("甲国总统府", "place"), ("总统", "office")]
+
+
+def test_the_dictionary_gives_a_pair_a_chance_only_where_both_of_its_words_are_read(chapter, monkeypatch):
+    row = chapter["make_sentence"]("甲国总统李雷到了", person=["李雷"], office=["总统"], place=["甲国"])
+    rows = [SimpleNamespace(pair=p) for p in relations.pairs_of(row)]
+    monkeypatch.setitem(chapter, "labelled", {"validation": rows, "test": rows})
+    monkeypatch.setitem(chapter, "word_table", lambda count: {"总统": "office", "李雷": "person"})
+    monkeypatch.setitem(chapter, "votes_of", lambda pairs: [p.words() for p in pairs])
+    monkeypatch.setitem(chapter, "weak_labels", lambda votes, kinds: {"标签模型": [0.75] * len(votes)})
+    probability, words = chapter["by_dictionary"](1)
+    assert [p.pair.words() for p in rows] == [("李雷", "总统"), ("总统", "甲国")]
+    assert probability["test"].tolist() == [0.75, -1.0] and words.recall == pytest.approx(2 / 3)
+
+
 def test_triples_join_at_the_same_mention_and_take_the_likeliest_place(chapter):
     row = chapter["make_sentence"]("甲国总统李雷会见乙国外长韩梅", person=["李雷", "韩梅"], office=["总统", "外长"], place=["甲国", "乙国"])
     chance = {("李雷", "总统"): 0.9, ("韩梅", "外长"): 0.8, ("总统", "甲国"): 0.7, ("总统", "乙国"): 0.6, ("外长", "甲国"): 0.1}

@@ -271,3 +271,18 @@ def test_the_answer_comes_from_the_surest_of_the_first_k_paragraphs(chapter):
     finally:
         chapter["read"] = original
     assert found == [("5", 5.0, 1), ("9", 9.0, 2)]
+
+
+def test_places_of_a_paragraph_are_those_of_its_sentences_moved_to_where_they_stand(chapter):
+    sentences = [("王芳到了南京。", [(0, 2), (4, 6)]), ("没有。", []), ("李雷没伞。", [(0, 2)])]
+    whole = "".join(text for text, _ in sentences)
+    assert [whole[a:b] for a, b in chapter["entity_places"](sentences)] == ["王芳", "南京", "李雷"]
+
+
+def test_the_rival_takes_the_candidate_with_the_likest_neighbours_of_the_first_k_paragraphs(chapter):
+    texts = ["昨天李雷走了", "昨天王芳到了北京", "无关"]
+    places = {texts[0]: [(2, 4)], texts[1]: [(2, 4), (6, 8)], texts[2]: []}
+    questions, scores = [row("昨天□到了", "")], np.array([[3.0, 2.0, 1.0]])
+    answers = [chapter["answer_by_overlap"](questions, scores, texts, places, k) for k in (1, 2, 3)]
+    assert answers == [["李雷"], ["王芳"], ["王芳"]]  # 昨天 alone, then 昨天 and 到了
+    assert chapter["answer_by_overlap"](questions, -scores, texts, places, 1) == [""]  # no candidate at all

@@ -23,7 +23,7 @@ from utils.decoder import Decoder, EncoderDecoder
 from utils.verdicts import verdict
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"冬夏天比冷热好差房间干净"]
-CONSTANTS = ("NGram", "ITEMS", "GROUPS", "LENGTH")
+CONSTANTS = ("NGram", "ITEMS", "GROUPS", "LENGTH", "COPIED", "CHINESE")
 
 
 class Tokenizer:
@@ -166,6 +166,16 @@ def test_longest_shared_run_equals_brute_force(chapter, generator):
         assert chapter["longest_shared"](text, corpus) == brute
     assert chapter["longest_shared"]("xyz", "abc") == 0 and chapter["longest_shared"]("", "abc") == 0
     assert chapter["longest_shared"]("abcabd", "abcabd") == 6
+
+
+def test_a_sample_that_shares_twenty_characters_with_the_training_text_is_not_shown(chapter, monkeypatch, capsys):
+    corpus = "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥"
+    monkeypatch.setitem(chapter, "train_text", corpus)
+    assert chapter["COPIED"] == 20
+    chapter["show"](["天" + corpus[:20], "天" + corpus[:19], "天地"], [("hotel", "negative")] * 3)
+    hidden, longest_allowed, free = capsys.readouterr().out.splitlines()
+    assert corpus[:4] not in hidden and "20" in hidden
+    assert "天" + corpus[:19] in longest_allowed and "天地" in free
 
 
 def test_loops_are_repeated_runs_of_four(chapter):

@@ -147,6 +147,21 @@ def test_a_malformed_row_is_named_with_file_line_and_reason(write, kind):
     assert lines[1].startswith(f"{path}:3: ") and reason in lines[1]
 
 
+def test_every_malformed_row_among_good_ones_is_named_once_and_no_other(write):
+    generator = random.Random(11)
+    for _ in range(100):
+        kinds = [generator.choice([None, None, *MALFORMED]) for _ in range(30)]
+        kinds = [kind if kinds[:place].count(None) + 20 > place else None for place, kind in enumerate(kinds)]  # 20 at most
+        rows = ["甲 O".encode() if kind is None else MALFORMED[kind][0] for kind in kinds]
+        path = write(b"\n".join(["甲 O".encode()] * 31 + rows))  # most rows have two columns
+        expected = {32 + place: MALFORMED[kind][1] for place, kind in enumerate(kinds) if kind}
+        with pytest.raises(DataError) as caught:
+            corpora.read_conll(path)
+        found = [re.fullmatch(re.escape(str(path)) + r":(\d+): (.*)", line).groups() for line in str(caught.value).split("\n")[1:]]
+        assert [int(line) for line, _ in found] == list(expected)
+        assert all(expected[int(line)] in reason for line, reason in found)
+
+
 def test_twenty_problems_are_printed_and_the_rest_counted(write):
     path = write("甲 O\n" * 5 + "乙\n" * 33)
     with pytest.raises(DataError) as caught:

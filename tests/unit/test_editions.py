@@ -175,8 +175,13 @@ def test_the_run_card_and_the_buttons_are_english():
     card = look(stage.run_card(nbformat.v4.new_notebook(cells=[code]), result))
     assert card.startswith("**This run**: profile `mini`; device CPU; time 1 min 12 s; peak memory 1.5 GiB; data: People's Daily")
     assert not HAN.search(card), card
-    stale = look(stage.warnings(ChapterResult(**{**vars(result), "stale": ["t：旧"]}))[0])
-    assert stale.startswith("**Note**: Some records")
+    for call, name in stage.DATA_NAMES.items():
+        card = look(stage.run_card(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"reviews(x)\n{call}(x)")]), result))
+        assert "data: " in card and not HAN.search(card), name
+    reasons = ["a_b：尚无记录", "t：代码已改：notebook、utils/x.py", "t：数据已改：people_daily", "u：实验列表已改"]
+    stale = look(stage.warnings(ChapterResult(**{**vars(result), "stale": reasons}))[0])
+    assert stale.startswith("**Note**: Some records") and not HAN.search(stale), stale
+    assert stale.count("; ") == 3 and "notebook, utils/x.py" in stale.replace("\\", "")
     for tags in ((), ("solution",), ("setup",)):
         cell = nbformat.v4.new_code_cell("x", metadata={"tags": list(tags)})
         stage.decorate(cell)

@@ -1,15 +1,17 @@
 """The encoder, its heads and the checkpoint reader against Hugging Face's own BERT (outputs stored by
 tests/fixtures/make_bert_fixtures.py)."""
 
+import ast
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from utils import checkpoints
+from utils import checkpoints, encoder, heads
 from utils.errors import CheckpointError, ConfigError
 from utils.heads import layers_by_path, replace_layer
 from utils.tensor_names import tensor_names
@@ -52,6 +54,31 @@ def test_every_hidden_state_and_output_equals_hugging_face(name):
         if logits.ndim == 3:
             logits, theirs = real(stored, logits), real(stored, theirs)
         np.testing.assert_allclose(logits, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", KIND)
+def test_the_bare_encoder_is_read_from_a_checkpoint_with_any_head_with_or_without_prefix_and_pooler(name):
+    bare = checkpoints.load_encoder(FIXTURES / name)
+    stored = np.load(FIXTURES / name / "outputs.npz")
+    for mine, theirs in zip(bare.hidden_states(inputs_of(stored)), stored["hidden_states"], strict=True):
+        np.testing.assert_allclose(real(stored, np.array(mine)), real(stored, theirs), atol=1e-5)
+    tensors = set(load_file(FIXTURES / name / "model.safetensors"))
+    assert (bare.pooler is not None) == any("pooler" in tensor for tensor in tensors)
+    if bare.pooler is not None:
+        np.testing.assert_allclose(np.array(bare.pool(bare(inputs_of(stored)))), stored["pooled"], atol=1e-5)
+    assert not bare.report.initialised
+    today = {tensor.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias") for tensor in tensors}
+    assert set(bare.report.unused) == {tensor for tensor in today if tensor.startswith(("cls.", "classifier."))}
+
+
+def test_encoder_and_heads_import_no_backend_of_keras_and_call_nothing_but_keras():
+    """Any backend can run them; the tests run them on TensorFlow only."""
+    allowed = set(sys.stdlib_module_names) | {"keras"}
+    for module in (encoder, heads):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert {name.split(".")[0] for name in names} <= allowed, (module.__name__, names)
 
 
 def test_attention_probabilities_equal_hugging_face_and_sum_to_one():
@@ -102,6 +129,15 @@ def test_the_report_names_what_is_left_out_and_what_is_new():
     assert model.report.initialised == ["classifier.weight", "classifier.bias"]
     assert "cls.predictions.transform.dense.weight" in model.report.unused
     assert "新初始化：classifier.weight" in str(model.report)
+
+
+def test_a_pooler_or_a_language_head_that_the_file_lacks_is_told_as_new_and_one_that_is_not_wanted_as_left_out():
+    assert checkpoints.load("sequence", FIXTURES / "token_classifier", labels=["a", "b"]).report.initialised == [
+        "pooler.dense.weight", "pooler.dense.bias", "classifier.weight", "classifier.bias"]
+    assert checkpoints.load("language", FIXTURES / "backbone").report.initialised == [
+        "cls.predictions.transform.dense.weight", "cls.predictions.transform.dense.bias",
+        "cls.predictions.transform.LayerNorm.weight", "cls.predictions.transform.LayerNorm.bias", "cls.predictions.bias"]
+    assert checkpoints.load("token", FIXTURES / "backbone", labels=["O"]).report.unused == ["pooler.dense.bias", "pooler.dense.weight"]
 
 
 def test_other_labels_start_a_new_head_and_the_same_labels_keep_it():

@@ -91,6 +91,23 @@ def test_every_number_of_a_heatmap_stands_out_from_its_tile():
         assert max(tile, letters) / min(tile, letters) >= 4.5, shades[row, column]
 
 
+def test_figures_show_the_numbers_that_they_are_given():
+    ax = figures.curves({"甲": ([1, 2, 3], [3.0, 2.5, 2.0]), "乙": ([1, 2], [0.5, -1.0])}, "步", "值")
+    assert {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines} == {
+        "甲": ([1, 2, 3], [3.0, 2.5, 2.0]), "乙": ([1, 2], [0.5, -1.0])}
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 2
+    ax = figures.bars({"甲": {"人名": 0.25, "地名": 0.5}, "乙": {"人名": 1.0}}, "F1")
+    assert sorted(patch.get_width() for patch in ax.patches) == [0.25, 0.5, 1.0]
+    assert sorted(text.get_text() for text in ax.texts) == ["0.25", "0.5", "1"]
+    counts = np.array([[8, 2], [3, 0]])
+    ax = figures.confusion(counts, ["人名", "其他"])
+    written = {tuple(map(round, text.get_position())): text.get_text() for text in ax.texts}  # (column, row)
+    assert written == {(column, row): str(counts[row, column]) for row in range(2) for column in range(2)}
+    np.testing.assert_allclose(np.asarray(ax.images[0].get_array()), [[0.8, 0.2], [1.0, 0.0]])  # shares of the true class
+    weights = np.array([[0.9, 0.1], [0.25, 0.75]])
+    np.testing.assert_allclose(np.asarray(figures.attention(weights, ["甲", "乙"]).images[0].get_array()), weights)
+
+
 @pytest.mark.parametrize("call", [
     lambda: figures.curves({"甲": ([1, 2], [1])}, "x", "y"),
     lambda: figures.bars({}, "y"),

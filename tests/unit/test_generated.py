@@ -42,6 +42,8 @@ def test_the_state_of_a_run_shows_values_bands_failures_and_stale_records():
     assert "**超出**" in rows[1] and "**运行失败**" in rows[2] and "1 张缺失或过期" in rows[3]
     assert "1 个失败，1 个有记录缺失或过期" in table
     assert len({row.count("|") for row in table.splitlines()[:6]}) == 1
+    named = generated.status_table(profiles.ROOT, [result(chapter="index"), result(chapter="appendix/C-errata")]).splitlines()[2:4]
+    assert "神经网络" in named[0] and named[1].startswith("| 附录 C ")
 
 
 def test_versions_hardware_and_the_names_of_stale_records_are_shown():
@@ -65,12 +67,20 @@ def test_the_speed_that_was_kept_is_shown_with_its_ratios_and_date(tmp_path):
     folder = tmp_path / "chapters" / "_recorded" / "speed"
     folder.mkdir(parents=True)
     (folder / "ner_training.json").write_text(json.dumps({"date": "2026-11-27T01:00:00+00:00", "cores": 2, "sizes": {"4x256": {
-        "contenders": {"book": {"f1": 0.5, "share_of_peak": 0.374}, "keras": {"f1": 0.25}}, "ratios": {"keras": 1.976}}}}))
+        "contenders": {"book": {"f1": 0.5, "share_of_peak": 0.374, "padding_share": 0.08, "seconds_per_batch": {
+            "forward": 0.3, "with_gradients": 0.8, "with_update": 1.0, "making_one_batch": 1e-4}}, "keras": {"f1": 0.25}},
+        "ratios": {"keras": 1.976, "keras until equal": 4.5}}}}))
+    (folder / "book.json").write_text(json.dumps({"date": "2026-11-25T01:00:00+00:00", "cores": 2, "seconds_per_chapter": 1.0, "growth": {
+        "from_nothing": {"seconds_per_chapter": 0.938, "fixed_seconds": 9.07}}, "real": {"from_nothing": 816.2, "executed": 27, "changed_chapter": 24.4}}))
     (folder / "prediction.json").write_text(json.dumps({"date": "2026-11-26T01:00:00+00:00", "cores": 4, "ratios": {
         "book / pipeline, batches, p50 of one": 1.36, "litert int8 / litert float, sentences per second": 1.7}}))
     table = generated.speed_table(tmp_path, [])
     assert "KerasHub 与 `fit` 的默认值 | 1.98 |" in table and "0.50" not in table and "| 37% |" in table
     assert "本书 ÷ transformers 的 pipeline（成批），单句的快慢（中位数） | 1.36 |" in table
+    assert "达到同样的实体 F1，KerasHub 与 `fit` 的默认值的用时 ÷ 本书 | 4.50 |" in table
+    assert "前向、反向、更新各占 | 30%、50%、20% |" in table and "填充所占 | 8% |" in table
+    assert "从零开始 | 816 秒 |" in table and "执行那一章 | 24 秒 |" in table and "27" not in table.replace("2026-11-27", "")
+    assert "每章等 1 秒：从零开始，固定用时与每多一章 | 9.1 + 0.94 秒 |" in table
     assert "LiteRT int8 ÷ LiteRT 单精度，每秒句数 | 1.70 |" in table
     assert "2026-11-27，2 核" in table and "2026-11-26，4 核" in table
     assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1

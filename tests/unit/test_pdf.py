@@ -87,6 +87,37 @@ def test_without_a_site_or_a_browser_one_line_says_what_to_do(book, monkeypatch)
         browser.program()
 
 
+def test_pages_that_break_elsewhere_in_a_second_print_of_one_document_do_no_harm(book, monkeypatch):
+    """Chromium does so where a heading just fits: from print to print the rest of a chapter moved to and fro by a page."""
+    class Moody:
+        filled = []
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *problem):
+            pass
+
+        def open(self, path, width):
+            self.prints = 0
+
+        def evaluate(self, expression):
+            if expression == paper.FIT:
+                return {"broken": 0, "errors": 0, "wide": []}
+            self.filled.append(expression)
+
+        def print(self, **options):
+            self.prints += 1
+            return b"even" if self.prints % 2 == 0 else b"odd"
+
+    moody = Moody()
+    monkeypatch.setattr(pdf, "Browser", lambda: moody)
+    monkeypatch.setattr(pdf, "page_numbers", lambda printed: dict.fromkeys(("p0", "p1", "p1-sec", "p2", "p2-sec"), len(printed)))
+    monkeypatch.setattr(pdf, "_pages", lambda printed: [1])
+    assert pdf.write(book / "x.pdf", book / "html", book) == (1, 3)
+    assert (book / "x.pdf").read_bytes() == b"odd" and moody.filled == [pdf._fill(pdf.page_numbers(b"odd"))]
+
+
 def test_page_numbers_are_read_in_the_order_of_the_pages():
     text = (b"5 0 obj\n<</Type /Page\n/Parent 9 0 R>>\nendobj\n2 0 obj\n<</Type /Page\n/Parent 8 0 R>>\nendobj\n"
             b"8 0 obj\n<</Type /Pages\n/Kids [2 0 R]\n/Parent 7 0 R>>\nendobj\n9 0 obj\n<</Type /Pages\n/Kids [5 0 R]\n/Parent 7 0 R>>\nendobj\n"

@@ -247,6 +247,45 @@ def test_adapters_stand_where_their_papers_put_them():
         np.testing.assert_allclose(np.array(layer(x)), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("placement", ("houlsby", "pfeiffer"))
+def test_a_block_with_adapters_equals_the_sums_of_its_paper(placement):
+    model = model_of(Encoder)
+    peft.adapters(model, size=5, placement=placement)
+    disturb(model)
+    block = model.blocks[0]
+    x, mask = np.random.default_rng(0).normal(size=(2, 3, WIDTH)).astype("float32"), np.zeros((2, 1, 1, 3), "float32")
+
+    def branch(layer, z):
+        return layer.adapter.up(layer.adapter.down(z))
+
+    attended = block.attention(x, mask)
+    if placement == "houlsby":  # each sub-layer's output goes through an adapter, then the residual sum is normalised
+        attended += branch(block.attention_dropout, attended)
+        middle = block.attention_norm(x + attended)
+        transformed = block.contract(block.expand(middle))
+        expected = block.contract_norm(middle + transformed + branch(block.contract_dropout, transformed))
+    else:  # only the block's last sum: normalised, adapted, added, normalised again
+        middle = block.attention_norm(x + attended)
+        last, norm = middle + block.contract(block.expand(middle)), block.contract_norm.base
+        expected = norm(last + branch(block.contract_norm, norm(last)))
+    np.testing.assert_allclose(np.array(block(x, mask)), np.array(expected), atol=1e-5)
+
+
+def test_prompt_tuning_equals_the_base_on_vectors_put_before_the_embedded_text():
+    model = model_of(Encoder)
+    text, ids = np.array(model.embeddings(INPUTS["input_ids"])), INPUTS["input_ids"]
+    table = np.array(model.embeddings.norm(model.embeddings.word.embeddings + model.embeddings.token_type.embeddings[0]))
+    peft.prompt_tuning(model, length=3)
+    prompt = np.array(model.embeddings.prompt)
+    assert all(np.abs(table - row).max(axis=1).min() < 1e-5 for row in prompt)  # starts as pieces, without position
+    states = np.concatenate([np.broadcast_to(prompt, (2, 3, WIDTH)), text], axis=1)
+    mask = np.where(np.pad(INPUTS["attention_mask"], ((0, 0), (3, 0)), constant_values=1), 0.0, -1e9)[:, None, None]
+    for block in model.blocks:
+        states = block(states, mask.astype("float32"))
+    np.testing.assert_allclose(np.array(model(INPUTS)), np.array(states)[:, 3:], atol=1e-5)
+    assert model(INPUTS).shape[1] == ids.shape[1]
+
+
 @pytest.mark.parametrize("decoder", (False, True))
 def test_prompts_lengthen_attention_but_not_the_outputs(decoder):
     config = EncoderConfig(50, WIDTH, LAYERS, 4, INNER, max_position_embeddings=32, is_decoder=decoder)

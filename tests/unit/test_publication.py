@@ -25,7 +25,7 @@ from utils.book import pins
 from utils.errors import BookError
 hub.PAUSE = 0.05
 profiles.HUB_MODELS = {"tiny": profiles.HubEntry(sys.argv[1])}
-profiles.HUB_DATASETS = {"tiny": profiles.HubEntry(sys.argv[2])}
+profiles.HUB_DATASETS = {"tiny": profiles.HubEntry(sys.argv[2], fallback="revision refs/convert/parquet")}
 profiles.PINS = path = pathlib.Path(sys.argv[3])
 try:
     if sys.argv[4] == "fetch":
@@ -69,13 +69,27 @@ def test_pin_keeps_a_known_commit_when_the_branch_moves_and_moves_it_only_when_t
     assert json.loads(table.read_text())[MODEL]["revision"] == newer
 
 
+def test_where_the_default_branch_has_no_parquet_pin_takes_the_commit_of_the_fall_back_branch(world, tmp_path):
+    table = tmp_path / "hub.json"
+    parquet = world.hub.repositories["dataset", DATA][world.hub.branches["dataset", DATA]]
+    world.hub.add("dataset", DATA, {"README.md": b"a script", "tiny.py": b"script"})
+    line = run_pin(world, table)
+    assert line.startswith("ERROR") and "\n" not in line and DATA in line
+    assert set(json.loads(table.read_text())) == {MODEL}, "one that cannot be resolved does not keep the others out"
+    beside = world.hub.add("dataset", DATA, parquet, branch="refs/convert/parquet")
+    run_pin(world, table)
+    found = json.loads(table.read_text())[DATA]
+    assert found["revision"] == beside and set(found["files"]) == set(parquet)
+    assert "不变" in run_pin(world, table, "update")
+
+
 def test_without_a_hub_pin_says_so_in_one_line_and_leaves_the_table_alone(world, tmp_path):
     table = tmp_path / "hub.json"
     table.write_text("{}")
     for more in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}):
         line = run_pin(world, table, **more)
         assert line.startswith("ERROR") and "\n" not in line and "HF_ENDPOINT" in line
-    world.hub.fail("/api/models", status(503), times=1000)
+    world.hub.fail("/api/", status(503), times=1000)
     assert "503" in run_pin(world, table)
     assert table.read_text() == "{}"
 

@@ -55,3 +55,10 @@ def test_exact_gelu_differs_from_kerashubs_by_far_more_than_the_tolerance(batch,
     states, _ = ours(batch, "gelu")
     real = batch["attention_mask"].astype(bool)
     assert np.abs(states[real] - twin_outputs["sequence_output"][real]).max() > 1e-4
+
+
+def test_kerashubs_own_lora_of_rank_8_trains_the_number_of_parameters_that_chapter_6_explains():
+    """A twelfth of bert-base: counts of LoRA depend on neither the vocabulary nor the feed-forward width."""
+    block = keras_hub.models.BertBackbone(8, 1, 12, 768, 16, max_sequence_length=8)
+    block.enable_lora(8)
+    assert 12 * sum(int(np.prod(v.shape)) for v in block.trainable_variables) == 1_800_192

@@ -79,12 +79,20 @@ def status_table(root: Path, results: Sequence[ChapterResult]) -> str:
             shown = "**运行失败**"
         tables = list(dict.fromkeys(f"`{reason.partition('：')[0]}`" for reason in result.stale))  # one may have two reasons
         state = f"{len(tables)} 张缺失或过期：{'、'.join(tables)}" if tables else "完整"
-        rows.append(f"| {names.get(result.chapter, Path(result.chapter).name)} | {result.profile} | {result.device} | {result.seconds:.1f} | {memory} "
+        rows.append(f"| {names.get(result.chapter) or _title(root, result.chapter)} | {result.profile} | {result.device} | {result.seconds:.1f} | {memory} "
                     f"| {result.run_at[:10]} | {shown} | {state} |")
     total, failed = sum(result.seconds for result in results), sum(result.executed is None for result in results)
     stale = sum(bool(result.stale) for result in results)
     return "\n".join([*_machines(results), *rows]) + (f"\n\n{len(results)} 个笔记本一共用时 {total / 60:.1f} 分（各自的用时相加，并行时实际更短）；"
                               f"{failed} 个失败，{stale} 个有记录缺失或过期。")
+
+
+def _title(root: Path, page: str) -> str:
+    """Heading of a notebook without a number; the name of its file where there is none."""
+    path = root / "chapters" / f"{page}.ipynb"
+    text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]) if path.is_file() else ""
+    found = re.search(r"(?m)^# (.+)$", text)
+    return found.group(1) if found else Path(page).name
 
 
 def _machines(results: Sequence[ChapterResult]) -> list[str]:
@@ -112,22 +120,45 @@ def speed_table(root: Path, results: Sequence[ChapterResult]) -> str:
         return "还没有测速结果。"
     rows = ["| 量了什么 | 结果 |", "|---|---:|"]
     for size, found in kept.get("ner_training", {}).get("sizes", {}).items():
-        rows += [f"| 微调（实体识别，{size}）：本书的每秒句数 ÷ {CONTENDERS.get(name, name)} | {ratio:.2f} |" for name, ratio in found["ratios"].items()]
-        rows.append(f"| 微调（实体识别，{size}）：占本机矩阵乘法峰值的 | {100 * found['contenders']['book']['share_of_peak']:.0f}% |")
+        rows += [f"| 微调（实体识别，{size}）：{_speeds(name)} | {ratio:.2f} |" for name, ratio in found["ratios"].items()]
+        rows += [f"| 微调（实体识别，{size}）：{what} | {share} |" for what, share in _shares(found["contenders"]["book"]).items()]
     for name, ratio in kept.get("prediction", {}).get("ratios", {}).items():
         pair, _, measure = name.rpartition(", ")
         rows.append(f"| 预测（实体识别）：{_contestants(pair)}，{MEASURES.get(measure, measure)} | {ratio:.2f} |")
-    for name, seconds in kept.get("book", {}).get("real", {}).items():
-        rows.append(f"| 建全书：{BUILDS.get(name, name)} | {seconds:.0f} 秒 |")
+    built = kept.get("book", {})
+    rows += [f"| 建全书：{BUILDS[name]} | {seconds:.0f} 秒 |" for name, seconds in built.get("real", {}).items() if name in BUILDS]
+    for name, line in built.get("growth", {}).items():
+        rows.append(f"| 建小书，每章等 {built['seconds_per_chapter']:g} 秒：{BUILDS[name]}，固定用时与每多一章 "
+                    f"| {line['fixed_seconds']:.1f} + {line['seconds_per_chapter']:.2f} 秒 |")
     when = "；".join(f"`{name}` {found['date'][:10]}，{found['cores']} 核" for name, found in kept.items())
     return "\n".join(rows) + f"\n\n比值大于 1 是前者快，用时的比已经倒过来；两边在同一次运行里先后量出。测于：{when}。"
 
 
 CONTENDERS = {"article": "文章的做法（改正后）", "pytorch": "PyTorch，transformers 示例的默认值", "keras": "KerasHub 与 `fit` 的默认值"}
 MEASURES = {"sentences per second": "每秒句数", "p50 of one": "单句的快慢（中位数）", "p95 of one": "单句的快慢（第 95 百分位）"}
-BUILDS = {"from_nothing": "从零开始", "nothing_changed": "什么也没改", "one_changed": "改了一章的代码"}
+BUILDS = {"from_nothing": "从零开始", "nothing_changed": "什么也没改", "one_changed": "改了一章的代码",
+          "changed_chapter": "改了一章的代码，其中执行那一章"}
 NAMES = {"book": "本书", "pipeline": "transformers 的 pipeline（逐句）", "pipeline, batches": "transformers 的 pipeline（成批）",
          "litert int8": "LiteRT int8", "litert float": "LiteRT 单精度"}
+
+
+def _speeds(name: str) -> str:
+    """What a ratio of fine-tuning compares: speeds, or the times until the same F1."""
+    other = name.removesuffix(" until equal")
+    other, equal = CONTENDERS.get(other, other), other != name
+    return f"达到同样的实体 F1，{other}的用时 ÷ 本书" if equal else f"本书的每秒句数 ÷ {other}"
+
+
+def _shares(book: dict) -> dict[str, str]:
+    """How near the book's training comes to the machine's peak, and where the rest of a step goes."""
+    found = {"占本机矩阵乘法峰值的": f"{100 * book['share_of_peak']:.0f}%"}
+    if seconds := book.get("seconds_per_batch"):
+        ends = [0.0, *(seconds[name] for name in ("forward", "with_gradients", "with_update"))]
+        shares = [100 * (after - before) / ends[-1] for before, after in zip(ends, ends[1:])]
+        found["一步的用时，前向、反向、更新各占"] = "、".join(f"{share:.0f}%" for share in shares)
+    if "padding_share" in book:
+        found["词元位置里填充所占"] = f"{100 * book['padding_share']:.0f}%"
+    return found
 
 
 def _contestants(pair: str) -> str:

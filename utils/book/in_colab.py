@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = profiles.ROOT) -> 
     parser = argparse.ArgumentParser(prog="python -m utils.book.in_colab", description="用这里的 Python 执行各章")
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER")
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    os.environ.setdefault("COLAB_RELEASE_TAG", "container")  # by which `utils.colab` knows Colab; the image alone may not set it
     failed = 0
     chosen = find(parser.parse_args(arguments).chapters, root)
     for chapter in chosen:

@@ -12,6 +12,15 @@ import nbformat
 from .chapters import Chapter
 
 FEWEST_EXERCISES = 3
+MOST_IN_A_ROW = 3  # code cells that one text introduces: a definition or two, a run, a look at the result
+# Code cells besides set-up and exercises. A chapter is read in one sitting: at a minute for text, code and output of each,
+# fifty are most of an hour. Those that are longer are held to bounds of their own.
+MOST_STEPS = 50
+LONGER = {
+    8: 65,  # some ten methods on one stream of tasks; apart, one chapter would have to use another's run
+    16: 55,  # seven questions put to one and the same trained model
+    25: 70,  # four applications of the article in one chapter; each part is read by itself
+}
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*$")
 LABEL = re.compile(r"^\(([^)]+)\)=$")
 
@@ -53,6 +62,24 @@ def check_chapter(notebook: nbformat.NotebookNode, path: Path) -> Iterator[Findi
         yield "-", "exercise", f"只有 {len(exercises)} 道练习（### 练习……），至少要 {FEWEST_EXERCISES} 道"
     for part in exercises:
         yield from check_exercise(part)
+    yield from check_steps(notebook, {cell.id for part in exercises for cell in part.cells}, LONGER.get(chapter.number, MOST_STEPS))
+
+
+def check_steps(notebook: nbformat.NotebookNode, exercises: set[str], most: int) -> Iterator[Finding]:
+    """How many code cells there are, and how many follow one text; set-up and the cells of exercises do not count."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    others = exercises | {cell.id for cell in code[:3]}
+    steps = row = 0
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            row = 0
+        elif cell.id not in others:
+            steps, row = steps + 1, row + 1
+            if row > MOST_IN_A_ROW:
+                row = 1
+                yield cell.id, "text", f"一段文字后面已经接了 {MOST_IN_A_ROW} 个代码单元：在这里用一句话说要看什么"
+    if steps > most:
+        yield "-", "steps", f"正文有 {steps} 个代码单元，最多 {most} 个：分成两章，或把两章都用的函数移到 utils/"
 
 
 def check_order(notebook: nbformat.NotebookNode, wanted: int = 3) -> Iterator[Finding]:

@@ -44,17 +44,19 @@ def write(path: Path, site: Path = BUILD / "html", root: Path = profiles.ROOT) -
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "book.html").write_text(book.text, encoding="utf-8")
     with Browser() as browser:
-        browser.open(folder / "book.html", WIDTH)
-        drawn = browser.evaluate(paper.FIT)
-        if drawn["broken"] or drawn["errors"] or drawn["wide"]:
-            raise RunError(f"有的内容印不出来：图 {drawn['broken']} 幅，公式 {drawn['errors']} 个，超出纸面 {drawn['wide']}")
         numbers: dict[str, int] = {}
         for _ in range(ROUNDS):
+            # Chromium may break the pages of one document elsewhere each time that it prints it; so each print is a first one.
+            browser.open(folder / "book.html", WIDTH)
+            drawn = browser.evaluate(paper.FIT)
+            if drawn["broken"] or drawn["errors"] or drawn["wide"]:
+                raise RunError(f"有的内容印不出来：图 {drawn['broken']} 幅，公式 {drawn['errors']} 个，超出纸面 {drawn['wide']}")
+            if numbers:
+                browser.evaluate(_fill(numbers))
             printed = browser.print(**OPTIONS)
             before, numbers = numbers, page_numbers(printed)
             if numbers == before:
                 break
-            browser.evaluate(_fill(numbers))
         else:
             raise RunError("填上页码以后，页码又变了：请检查目录的样式。")
         if lost := [target for target in book.targets if target not in numbers]:
