@@ -99,7 +99,7 @@ def test_a_damaged_record_is_shown_or_refused_and_the_file_is_named(here, chapte
 
 
 @scaled
-@cases(1_000)
+@cases(100)  # each case collects the garbage of the whole process (utils.leaks)
 @given(st.lists(damaged_json({"table": "main", "key": "k", "case": {"seed": 1}, "result": {"f1": 0.1}, "seconds": 1.0}).map(as_text)
                 | st.binary(max_size=30), max_size=3))
 def test_damaged_rows_of_an_unfinished_recording_are_made_again(here, monkeypatch, lines):
