@@ -59,6 +59,9 @@ def _check_table(name: str, table: dict[str, Any]) -> None:
     limits = [band[end] for band in table["bands"].values() for end in ("low", "high")]
     if not all(isinstance(limit, float | int) for limit in limits) or not all(map(_is_row, table["rows"])):
         raise TypeError(f"{name}: bands, rows")
+    checked = table.get("checked", {"rows": 0, "date": ""})
+    if not isinstance(checked["rows"], int) or not isinstance(checked["date"], str):
+        raise TypeError(f"{name}: checked")
     if missing := {"processor", "cores"} - table["hardware"].keys():
         raise KeyError(f"{name}: {', '.join(sorted(missing))}")
 
@@ -163,17 +166,19 @@ class Chapter:
         cases = [dict(case) for case in cases]
         if band and not value:
             raise ConfigError(f"collect({name!r})：给了 band={band!r} 就要用 value= 指明取哪一列")
-        if not self._record or self._plan.get("only") not in (None, name):
+        sample = self._plan.get("sample")
+        if not self._record or self._plan.get("only") not in (None, name) or (sample is not None and name not in sample):
             return self._recorded_rows(name, cases)
         if name not in self._plan["tables"]:
             raise RunError(f"collect({name!r})：第一个参数要直接写成字符串，记录命令才能找到它依赖的代码")
         key = self._plan["tables"][name]["key"]
-        rows = list(self._computed_rows(name, key, function, cases))
+        known = [row for row in self._tables[name]["rows"] if case_key(row["case"]) not in sample[name]] if sample else []
+        rows = list(self._computed_rows(name, key, function, cases, known))
         bands = {}
         if band:
             bands[band] = band_of([float(row["result"][value]) for row in rows], margin, floor)
         self._save({"table": name, "key": key, "complete": [case_key(case) for case in cases], "bands": bands})
-        self._tables[name] = {"bands": bands, "profile": self.profile}
+        self._tables[name] = self._tables.get(name, {}) | {"bands": bands, "profile": self.profile}
         return [_flat(row) for row in rows]
 
     def report(self, name: str, value: float, own: Iterable[str] = ()) -> None:
@@ -220,6 +225,8 @@ class Chapter:
             f"记录表 {name}：记录于 {table['date'][:10]}，档位 {table['profile']}，{machine['processor']}（{machine['cores']} 核），"
             f"{spent}。"
         )
+        if checked := table.get("checked"):
+            print(f"记录表 {name}：之后代码改过，{checked['date'][:10]} 重算了其中 {checked['rows']} 行，结果逐位相同。")
         if len(rows) < len(cases):
             print(f"记录表 {name}：{len(cases)} 组实验中有 {len(cases) - len(rows)} 组尚无记录。")
         for reason in self._plan.get("tables", {}).get(name, {}).get("stale", []):
@@ -227,10 +234,11 @@ class Chapter:
         return [_flat(row) for row in rows]
 
     def _computed_rows(
-        self, name: str, key: str, function: Callable[..., dict[str, Any]], cases: list[dict[str, Any]]
+        self, name: str, key: str, function: Callable[..., dict[str, Any]], cases: list[dict[str, Any]], known: list[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
+        """Rows of all cases: `known` ones, ones that an interrupted recording has saved, and for the rest new ones."""
         saved = [line for line in read_partial(self.number) if line["table"] == name and line["key"] == key]
-        done = {case_key(line["case"]): line for line in saved if "complete" not in line}
+        done = {case_key(line["case"]): line for line in [*known, *saved] if "complete" not in line}
         for position, case in enumerate(cases, start=1):
             if case_key(case) not in done:
                 started = time.perf_counter()

@@ -66,6 +66,15 @@ def test_in_colab_the_cell_stops_with_one_line_until_the_book_has_an_address(tmp
     assert "Colab" in done.stderr and "make adopt" in done.stderr
 
 
+def test_in_colab_a_failed_fetch_is_told_as_such(tmp_path):
+    settings = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{(tmp_path / 'nowhere').as_uri()}.insteadOf",
+                "GIT_CONFIG_VALUE_0": "https://github.com/someone/book"}
+    done = run_cell(template.setup_cell(HOME, "v1.0"), tmp_path, colab_there=True, **settings)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "没有取到 someone/book 的 v1.0" in last and "make adopt" not in done.stderr
+    assert not (tmp_path / "book").exists()  # the next run tries again
+
+
 def test_in_colab_the_cell_fetches_the_repository_at_its_tag_once(tmp_path):
     there = tmp_path / "there"
     make_book(there)

@@ -17,6 +17,8 @@ import pytest
 from tests.unit.hub_world import FIXTURE, ROOT, World, parquet, pins_of
 from tests.unit.loopback_hub import Hub
 from utils import profiles
+from utils.book import dependencies, runner
+from utils.book.chapters import find
 
 CONLL = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
 RELATIONS = [f"{name}({order})" for name in ("Cause-Effect", "Component-Whole", "Content-Container", "Entity-Destination",
@@ -157,11 +159,12 @@ def run(world: World, folder: pathlib.Path, *arguments: str, timeout: float, **v
 # --- the loaders --------------------------------------------------------------------------------------------------------
 
 LOADERS = """
-import dataclasses, json, re, sys, types
+import contextlib, dataclasses, io, json, re, sys, types
 import keras, numpy as np, tensorflow as tf
 from keras import ops
 from tests.unit.notebook_code import definitions, run_cells
 from utils import batching, checkpoints, decoding, finetuning, metrics, prediction, profiles, training
+from utils.corpora import hub
 from utils.encoder import dense
 
 found, trains = {}, "train" in sys.argv  # without it, what chapters 19, 20 and 24 would train is only looked at
@@ -173,6 +176,12 @@ found["13"] = {name: ner[name] for name in ("labels", "train", "dev", "test")}
 
 shared = dict(np=np, keras=keras, ops=ops, batching=batching, checkpoints=checkpoints, training=training, profiles=profiles,
               profile=profile, tokenizer=tokenizer)
+english = definitions("3-code/13-ner", dict(
+    shared, test=ner["test"], transitions=None, hub=hub, cased=profiles.HUB_MODELS["bert-base-cased"], decoding=decoding,
+    metrics=metrics, prediction=prediction))["english"]
+with contextlib.redirect_stdout(io.StringIO()) as printed:
+    english()
+found["13"]["printed"] = printed.getvalue()
 reviews = definitions("4-applications/19-classification", dict(
     shared, finetuning=finetuning, epochs=1, pieces=16, mini=False, tested=None, SHUFFLE_LABELS=False,
     prediction=prediction if trains else types.SimpleNamespace(predict_texts=lambda model, windows: np.zeros(len(windows), int))))
@@ -324,9 +333,22 @@ def printed(notebook: pathlib.Path) -> str:
     return "\n".join("".join(out.get("text", out.get("data", {}).get("text/plain", ""))) for out in outputs)
 
 
+def test_what_a_profile_changes_in_a_chapter_is_a_parameter_of_it_and_gives_way_to_the_readers():
+    chapter = find(["21"], profiles.ROOT)[0]
+    full = runner.parameters_of(chapter, runner.Settings(profile="full"))
+    assert full == {"PROFILE": "full", "DATASET": "cmrc2018"}
+    assert runner.parameters_of(chapter, runner.Settings()) == {"PROFILE": "mini"}
+    own = runner.Settings(profile="full", overrides=(("DATASET", "people_daily"),))
+    assert runner.parameters_of(chapter, own)["DATASET"] == "people_daily"
+    for number, changed in profiles.CHAPTER_PARAMETERS["full"].items():
+        known = dependencies.parameters(dependencies.code_cells(dependencies.read_notebook(find([str(number)], profiles.ROOT)[0].path)))
+        assert changed.keys() <= known.keys()
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("chapter, options, lines", [
     ("13-ner", {"DATASET": "conll2003"}, ["档位 full；编码器 bert-base-cased", "训练：60 句"]),
+    ("21-question-answering", {}, ["档位 full"]),
     ("14-errata", {"LIVE_SENTENCES": "20"}, ["档位： full", "20 句、3 轮"]),
     # The recorded rows are those of `mini`; with the length of this model's messages they would foretell nothing.
     ("18-distribution", {}, ["档位 full", "预测 从略", "临时文件夹已删除： True"]),

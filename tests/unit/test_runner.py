@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.tiny_book import LIGHT_PRELOAD, TinyBook
 from utils import profiles, records
-from utils.book import kernels, overrides, report, runner
+from utils.book import kernels, overrides, report, runner, spot_check
 from utils.book.chapters import find
 from utils.errors import ConfigError, RunError
 
@@ -306,6 +306,53 @@ def test_a_longer_list_of_cases_keeps_the_rows_that_the_record_has_and_an_edited
     assert computed == "" and shorter["rows"] == longer["rows"][1:2] and shorter["date"] == longer["date"]
     assert record(source[0].replace("(1, 2)", "(3,)"), *source[1:])[0] == "3"  # it holds: who records it anew computes it
     assert record(source[0], source[1].replace("/ 10", "/ 20"), source[2])[0] == "12"
+
+
+def test_a_spot_check_keeps_a_record_whose_rows_come_out_the_same_and_only_then(book):
+    book.add_command_line()
+    source = ("from utils import records\nbook = records.Chapter(1, record=RECORD)\nimport pathlib",
+              "def train(method, seed):\n    pathlib.Path('calls').open('a').write(method + str(seed))\n"
+              "    return {'f1': seed / 10, 'step_seconds': 1.0}",
+              "book.collect('main', train, cases=[{'method': m, 'seed': s} for m in 'ab' for s in (1, 2)], band='f1', value='f1')",
+              "book.collect('cost', lambda: {'step_seconds': 1}, cases=[{}])")
+    file, calls = book.root / "chapters" / "_recorded" / "01.json", book.root / "chapters" / "3-code" / "calls"
+
+    def record(*options, **changes):
+        code = source[1]
+        for old, new in changes.get("changes", {}).items():
+            code = code.replace(old, new)
+        book.notebook("01-a", source[0], code, *(cell.replace("'ab'", repr(changes.get("methods", "ab"))) for cell in source[2:]))
+        calls.write_text("")
+        return command(book, "record", "1", *options), calls.read_text()
+
+    assert record()[1] == "a1a2b1b2"
+    before = json.loads(file.read_text())["tables"]
+    nothing, computed = record("--check")
+    assert nothing.returncode == 1 and "没有可以抽查的表" in nothing.stderr and computed == ""
+    row = lambda seconds, **case: {"case": case, "seconds": seconds}
+    assert spot_check.sample({"x": [row(3, method="a", seed=1), row(2, method="a", seed=2)],
+                              "y": [row(5, method="a"), row(9, method="b")]}) == {
+        "x": ['{"method": "a", "seed": 2}'], "y": ['{"method": "a"}', '{"method": "b"}']}
+
+    other, computed = record("--check", changes={"seed / 10": "seed / 5"})
+    assert other.returncode == 1 and other.stderr.count("\n") == 1 and len(computed) == 4
+    assert "抽查不符：表 main" in other.stderr and "f1：记录里是 0." in other.stderr and "重算得 0." in other.stderr
+    assert json.loads(file.read_text())["tables"] == before
+
+    same, computed = record("--check", changes={"seed / 10": "seed * 1 / 10", "'step_seconds': 1.0": "'step_seconds': 2.0"})
+    assert same.returncode == 0, same.stderr
+    assert sorted(computed[::2]) == ["a", "b"], "a row of each method, no more"
+    after = json.loads(file.read_text())["tables"]
+    assert after["main"]["rows"] == before["main"]["rows"] and after["main"]["bands"] == before["main"]["bands"]
+    assert after["main"]["checked"]["rows"] == 2 and after["main"]["date"] == before["main"]["date"]
+    assert after["cost"] == before["cost"]
+    assert "抽查 2/4 行" in command(book, "records", "--strict").stdout
+    assert command(book, "run").returncode == 0
+    assert any("重算了其中 2 行" in path.read_text() for path in (book.root / "_build").rglob("*.ipynb"))
+
+    longer, computed = record("--check", changes={"seed / 10": "1 * seed / 10"}, methods="abc")
+    assert longer.returncode == 1 and "实验列表已改" in longer.stderr
+    assert "checked" not in (record(changes={"seed / 10": "1 * seed / 10"}), json.loads(file.read_text())["tables"]["main"])[1]
 
 
 def test_an_error_of_the_book_is_one_line_and_exit_code_1(book):

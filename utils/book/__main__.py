@@ -66,11 +66,11 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def record(options: argparse.Namespace) -> int:
-    """Make the recorded tables of a chapter anew."""
+    """Make the recorded tables of a chapter anew, or check that a change of code has changed none."""
     from . import chapters, runner
 
     (chapter,) = chapters.find([options.chapter], profiles.ROOT)
-    print(runner.record(chapter, _settings(options), options.only))
+    print(runner.record(chapter, _settings(options), options.only, options.check))
     return 0
 
 
@@ -166,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
     recording = command(record, "重新生成一章的记录（可中断后继续）")
     recording.add_argument("chapter", metavar="CHAPTER")
     recording.add_argument("--only", metavar="TABLE", help="只记录这一张表")
+    recording.add_argument("--check", action="store_true", help="抽查：每张过期的表只重算几行，与记录逐位相同就仍有效")
     run_options(recording)
     command(records, "列出所有记录，是否过期").add_argument("--strict", action="store_true", help="有过期的就以失败退出")
     command(doctor, "检查这台机器能不能运行本书，每一行写明怎么办")

@@ -63,7 +63,9 @@ def record_list(chapters: Sequence[Chapter], reasons: dict[str, dict[str, list[s
             machine = entry.get("hardware", {})
             hardware = f"{machine['processor']}，{machine['cores']} 核，{machine['device']}" if machine else "–"
             seconds = f"{entry['seconds']:.0f}" if entry else "–"
-            rows.append([chapter.id, name, entry.get("date", "–")[:10], hardware, seconds, "；".join(stale) or "有效"])
+            checked = f"（改代码后抽查 {entry['checked']['rows']}/{len(entry['rows'])} 行）" if "checked" in entry else ""
+            state = "；".join(stale) or f"有效{checked}"
+            rows.append([chapter.id, name, entry.get("date", "–")[:10], hardware, seconds, state])
     return table(["章", "表", "日期", "硬件", "秒", "状态"], rows) if rows else "还没有一章收集记录。"
 
 

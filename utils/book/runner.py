@@ -21,7 +21,7 @@ from .. import obstacles, profiles
 from .. import records as chapter_records
 from ..errors import BookError, ConfigError, RunError
 from ..files import write_atomically
-from . import cache, carried_rows, dependencies, fingerprints, locks, overrides, recording
+from . import cache, carried_rows, dependencies, fingerprints, locks, overrides, recording, spot_check
 from .chapters import Chapter, find
 from .results import ChapterResult
 
@@ -51,7 +51,7 @@ class Settings:
 
 
 def parameters_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
-    """What is injected into a chapter: the profile, if it has one, and the overrides.
+    """What is injected into a chapter: the profile, if it has one, what the profile changes in it, and the overrides.
 
     Raises:
         ConfigError: the chapter has no such parameter.
@@ -62,6 +62,7 @@ def parameters_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
             valid = "、".join(parameter for parameter in known if parameter not in ("PROFILE", "RECORD")) or "没有"
             raise ConfigError(f"{chapter.id}：没有参数 {name!r}；可选：{valid}")
     profile = {"PROFILE": settings.profile} if "PROFILE" in known else {}
+    profile |= profiles.CHAPTER_PARAMETERS.get(settings.profile, {}).get(chapter.number, {})
     return {**profile, **{name: overrides.located(value, known[name]) for name, value in settings.overrides}}
 
 
@@ -190,13 +191,16 @@ def _execute(waiting: Sequence[_Job], settings: Settings, say: Callable[[str], N
     return results
 
 
-def record(chapter: Chapter, settings: Settings, only: str | None = None, say: Callable[[str], None] = print) -> Path:
+def record(
+    chapter: Chapter, settings: Settings, only: str | None = None, check: bool = False, say: Callable[[str], None] = print
+) -> Path:
     """Make the recorded tables of a chapter anew, without a time limit; an interrupted recording goes on where it was.
 
     Args:
         chapter: the notebook; its number names the file.
         settings: profile, parameters and root count.
         only: the one table to make; the others stay as they are.
+        check: compute only some rows of each stale table, and keep the table if they are the same; see `spot_check`.
         say: takes each line of progress.
 
     Returns:
@@ -213,26 +217,30 @@ def record(chapter: Chapter, settings: Settings, only: str | None = None, say: C
     plan = recording.plan(chapter, settings.root, settings.profile, parameters, only)
     if not plan["tables"]:
         raise RunError(f"{chapter.id}：没有 collect，没有可记录的表")
+    chosen = spot_check.samples(chapter, settings.root, settings.profile, parameters, only) if check else None
     folder = settings.root / "_build" / "records"
     side, log = folder / f"{chapter.number:02d}.unfinished.ipynb", folder / f"{chapter.number:02d}.log"
     with locks.alone(folder / f"{chapter.number:02d}.lock", f"记录 {chapter.id}"), executor(settings.root, say) as running:
         say(f"记录 {chapter.id}")
-        for name in carried_rows.carry(chapter, settings.root, settings.profile, parameters, only):
+        for name, keys in (chosen or {}).items():
+            say(f"{name}：重算 {len(keys)} 行，与记录比较")
+        for name in () if check else carried_rows.carry(chapter, settings.root, settings.profile, parameters, only):
             say(f"{name}：只改了实验列表，已有的行不再重做")
         try:
             done = running.execute(
                 chapter, {**parameters, "RECORD": True}, side, log, stream=sys.stdout,
-                extra_environment={chapter_records.PLAN: str(write_plan(plan, folder / f"{chapter.number:02d}"))},
+                extra_environment={chapter_records.PLAN: str(write_plan(plan | {"sample": chosen}, folder / f"{chapter.number:02d}"))},
             )
         finally:
             running.kill_all()
     if done.error:
         raise RunError(f"{done.error}；已完成的行留在 {chapter_records.partial_file(chapter.number)}，日志 {log}")
-    entries = recording.entries_of(chapter, settings.root, settings.profile, parameters, only)
+    entries = (recording.entries_of(chapter, settings.root, settings.profile, parameters, only) if chosen is None
+               else spot_check.checked(chapter, settings.root, parameters, chosen))
     file = chapter_records.recorded_file(chapter.number)
     text = json.dumps({"chapter": chapter.number, "tables": entries}, ensure_ascii=False, indent=1) + "\n"
     write_atomically(file, text.encode())
-    if only is None:
+    if only is None and not check:
         chapter_records.partial_file(chapter.number).unlink(missing_ok=True)
     for reason in recording.stale(chapter, settings.root):
         say(f"注意：{reason}")

@@ -15,11 +15,11 @@ from . import address, contents
 
 # Every chapter begins with this cell; the lint compares it letter by letter, and `check --fix` writes it.
 SETUP_TEXT = """\
-import pathlib, subprocess, sys
+import pathlib, subprocess, sys; here = pathlib.Path("book").resolve()
 REPO, TAG = "{repository}", "{tag}"  # 由 make adopt 填写；在 Colab 里从那里取得本书
-here = pathlib.Path("book").resolve()
 if "google.colab" in sys.modules and REPO and not here.exists():
-    subprocess.run(["git", "clone", "--quiet", "--depth=1", f"--branch={{TAG}}", f"https://github.com/{{REPO}}", str(here)])
+    clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={{TAG}}", f"https://github.com/{{REPO}}", str(here)]
+    if subprocess.run(clone).returncode: raise SystemExit(f"没有取到 {{REPO}} 的 {{TAG}}，git 的话在上面：多半是网络不通，再运行一次。")
 root = next((p for p in [here, *here.parents] if (p / "utils" / "profiles.py").exists()), None)
 if root is None: raise SystemExit("找不到 utils/：请从仓库里打开本笔记本（见 README）；在 Colab 里，要等本书公布仓库地址（make adopt）。")
 sys.path.insert(0, str(root)); import utils, utils.colab; utils.colab.prepare(); utils.setup()"""

@@ -11,13 +11,14 @@ Chapter 6 builds each method step by step; chapter 15 compares them.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from pathlib import Path
 
 import keras
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from .adaptation import Adaptation, variables_by_path
 from .bottleneck import adapters
 from .in_place import bitfit, head_only
@@ -51,10 +52,14 @@ def load(model: keras.Model, path: str | os.PathLike) -> Adaptation:
         with safe_open(path, "numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             about = json.loads((file.metadata() or {})["peft"])
-        method, settings = METHODS[about["method"]], about["settings"]
+        method, settings, base = METHODS[about["method"]], about["settings"], about["base"]
+        inspect.signature(method).bind(model, **settings)  # TypeError where they are not its arguments
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} 不是 utils.peft 保存的文件，或者不完整（{error}）") from error
-    adaptation = method(model, **settings)
+    try:
+        adaptation = method(model, **settings)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} 装不到这个模型上：{error}") from None
     needed = adaptation.trainable()
     fault = None
     for name in [*needed, *(name for name in tensors if name not in needed)]:
@@ -63,7 +68,7 @@ def load(model: keras.Model, path: str | os.PathLike) -> Adaptation:
         if wanted != found:
             fault = f"{path} 与模型不符：张量 {name}，文件里 {found}，模型要 {wanted}"
             break
-    if fault is None and adaptation.base != about["base"]:
+    if fault is None and adaptation.base != base:
         fault = f"{path} 是在另一个底座上训练的：形状相同，权重不同；请先载入当初的检查点"
     if fault:
         adaptation.remove()

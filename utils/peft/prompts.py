@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from ..encoder import Embeddings, EncoderConfig, SelfAttention
-from .adaptation import Adaptation, encoder_of, positive
+from .adaptation import Adaptation, encoder_of, whole
 
 
 class PromptedEmbeddings(keras.layers.Layer):
@@ -87,9 +87,9 @@ def prompt_tuning(model: keras.Model, length: int = 16) -> Adaptation:
     """Learn `length` vectors that stand before the text; parameters: length × width.
 
     Raises:
-        ConfigError: a length that is no use, or a model without encoder.
+        ConfigError: a length that is no whole number from 1 to the encoder's places, or a model without encoder.
     """
-    positive(length=length)
+    length = whole("length", length, encoder_of(model).config.max_position_embeddings)
     adaptation = Adaptation(model, "prompt_tuning", {"length": length})
     adaptation.replace(lambda base: PromptedEmbeddings(base, length), "embeddings")
     return adaptation
@@ -99,10 +99,10 @@ def deep_prompts(model: keras.Model, length: int = 16) -> Adaptation:
     """Learn `length` keys and values in the attention of every block; parameters: 2 × blocks × length × width.
 
     Raises:
-        ConfigError: a length that is no use, or a model without encoder.
+        ConfigError: a length that is no whole number from 1 to the encoder's places, or a model without encoder.
     """
-    positive(length=length)
     encoder = encoder_of(model)
+    length = whole("length", length, encoder.config.max_position_embeddings)
     adaptation = Adaptation(model, "deep_prompts", {"length": length})
     paths = [f"blocks.{i}.attention" for i in range(len(encoder.blocks))]
     adaptation.replace(lambda base: PrefixedAttention(base, encoder.config, length), *paths)
