@@ -200,6 +200,20 @@ def test_a_damaged_checkpoint_gives_one_line_that_names_file_tensor_and_shapes(t
     assert "\n" not in str(caught.value)
 
 
+def test_a_language_model_whose_output_is_not_its_table_of_embeddings_is_refused(tmp_path):
+    folder = tmp_path / "tied"
+    shutil.copytree(FIXTURES / "masked_lm", folder)
+    tensors = load_file(folder / "model.safetensors")
+    table = tensors["bert.embeddings.word_embeddings.weight"]
+    name = "cls.predictions.decoder.weight"
+    save_file(tensors | {name: table.copy()}, folder / "model.safetensors")
+    assert name not in checkpoints.load("language", folder).report.unused
+    save_file(tensors | {name: table + 1}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"{name}.*tie_word_embeddings=false"):
+        checkpoints.load("language", folder)
+    checkpoints.load_encoder(folder)  # which has no output
+
+
 def test_a_folder_without_vocabulary_is_refused(tmp_path):
     folder = damaged(tmp_path, lambda f: (f / "vocab.txt").unlink())
     with pytest.raises(CheckpointError, match="vocab.txt"):

@@ -212,6 +212,12 @@ def recorded_now(book):
         (2, "('rate', 3)", "('rate', 4)", "notebook"),
         (3, "def train(seed):", "def train(seed):\n    '''说明'''\n    # 注释\n", None),
         (3, "return x * scale", "return (x * scale)", None),
+        # What can only stop a run changes no result; what else such lines do, may.
+        (3, "def train(seed):", "def train(seed):\n    if seed < 0 or not isinstance(seed, int):\n        raise ValueError(seed)\n", None),
+        (3, "def train(seed):", "def train(seed):\n    if seed < 0:\n        raise ValueError\n    elif not seed:\n        raise TypeError\n", None),
+        (3, "def train(seed):", "def train(seed):\n    if settings.pop('x', None):\n        raise ValueError\n", "notebook"),
+        (3, "def train(seed):", "def train(seed):\n    if (seed := abs(seed)) > 9:\n        raise ValueError\n", "notebook"),
+        (3, "def train(seed):", "def train(seed):\n    if seed < 0:\n        raise ValueError\n    else:\n        seed += 1\n", "notebook"),
         (4, "band='f1'", "margin=5.0, band='f1'", None),
         (5, "unrelated)", "unrelated, title='图')", None),  # a plot
         (0, "figures, records", "records, figures", "notebook"),  # the import line itself belongs to the code
@@ -238,6 +244,8 @@ def test_the_variables_of_comprehensions_are_nobodys_globals_under_every_python(
     [
         ("beta", "def double(x):\n    return 3 * x\n", False),
         ("beta", '"""Doubles."""\n# twice\ndef double(x):\n    """Twice x."""\n    return (2 * x)\n', True),
+        ("beta", "from .errors import DataError\ndef double(x):\n    if len(str(x)) > 9:\n        raise DataError\n    return 2 * x\n", True),
+        ("beta", "from .other import DataError\ndef double(x):\n    return 2 * x\n", False),
         ("figures", "STYLE = 2\n", True),
         ("gamma", "", True),
     ],

@@ -24,10 +24,32 @@ class Statement:
     uses: frozenset[str]
 
 
+# What a condition may call and still change nothing: these read their arguments, and that is all.
+PURE_FUNCTIONS = {"all", "any", "abs", "isinstance", "len", "list", "max", "min", "set", "sorted", "str", "sum", "tuple", "type"}
+PURE_METHODS = {"array_equal", "endswith", "exists", "get", "is_dir", "is_file", "isfinite", "issubset", "items", "keys",
+                "startswith", "values"}
+
+
+def only_stops(node: Any) -> bool:
+    """Whether a statement can stop a run and do nothing else: `if <what changes nothing>: raise …`, `from ..errors import …`."""
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").rpartition(".")[2] == "errors"
+    if not isinstance(node, ast.If) or not all(isinstance(inner, ast.Raise) or only_stops(inner) for inner in node.body + node.orelse):
+        return False
+    inside = list(ast.walk(node.test))
+    calls = [child.func for child in inside if isinstance(child, ast.Call)]
+    pure = all(isinstance(call, ast.Name) and call.id in PURE_FUNCTIONS
+               or isinstance(call, ast.Attribute) and call.attr in PURE_METHODS for call in calls)
+    return pure and not any(isinstance(child, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) for child in inside)
+
+
 def canonical(node: Any) -> str:
-    """Text of a syntax tree without positions, comments and docstrings, the same under every version of Python."""
+    """Text of a syntax tree without what cannot change a result, the same under every version of Python.
+
+    Left out are positions, comments, docstrings, and statements that can only stop a run: a better error makes no record stale.
+    """
     if isinstance(node, list):
-        return "[" + ",".join(map(canonical, node)) + "]"
+        return "[" + ",".join(canonical(entry) for entry in node if not only_stops(entry)) + "]"
     if not isinstance(node, ast.AST):
         return f"{type(node).__name__}:{node!r}"
     fields = []
