@@ -110,7 +110,8 @@ def load_weights(model: keras.Model, folder: str | os.PathLike, new_head: bool =
         new_head: leave the head as it is, even if the file has one.
 
     Raises:
-        CheckpointError: a tensor of the encoder is missing, or a shape does not fit; names file, tensor and both shapes.
+        CheckpointError: a tensor of the encoder is missing, or a shape does not fit (names file, tensor and both shapes), or
+            the output of a language model is not the table of its embeddings.
     """
     path = Path(folder) / WEIGHTS
     tensors = {name.removeprefix("bert."): tensor for name, tensor in read_tensors(folder).items()}
@@ -124,6 +125,11 @@ def load_weights(model: keras.Model, folder: str | os.PathLike, new_head: bool =
         value = _fitting(tensors, name, tuple(variable.shape)[::-1] if transposed else tuple(variable.shape), path)
         variable.assign((value.T if transposed else value).astype("float32"))
         report.loaded.append(name)
+    if "cls.predictions.bias" in report.loaded and not np.array_equal(
+            tensors.get("cls.predictions.decoder.weight", tensors["embeddings.word_embeddings.weight"]),
+            tensors["embeddings.word_embeddings.weight"]):
+        raise CheckpointError(f"{path} 的输出层 cls.predictions.decoder.weight 与词嵌入 embeddings.word_embeddings.weight 不同："
+                              "本书的语言模型头与词嵌入共用权重，读不了不共用的检查点（tie_word_embeddings=false）")
     used = set(report.loaded) | {name for name in TIED if "cls.predictions.bias" in report.loaded}
     report.unused = sorted(set(tensors) - used - {"embeddings.position_ids"})
     return report

@@ -1,5 +1,6 @@
 """The reader's own files: everything that is well formed is read whole, everything else is named row by row."""
 
+import pathlib
 import random
 import re
 
@@ -162,13 +163,19 @@ def test_every_malformed_row_among_good_ones_is_named_once_and_no_other(write):
         assert all(expected[int(line)] in reason for line, reason in found)
 
 
-def test_twenty_problems_are_printed_and_the_rest_counted(write):
+def test_twenty_problems_are_printed_and_all_are_written_down(write, monkeypatch):
     path = write("甲 O\n" * 5 + "乙\n" * 33)
     with pytest.raises(DataError) as caught:
         corpora.read_conll(path)
     lines = str(caught.value).split("\n")
-    assert lines[0].startswith("33 处") and lines[-1] == "……另有 13 处未列出"
-    assert [int(re.search(r":(\d+): ", line).group(1)) for line in lines[1:-1]] == list(range(6, 26))
+    report = pathlib.Path(lines[-1].removeprefix("……另有 13 处；全部 33 处写在 "))
+    assert lines[0].startswith("33 处") and report.is_file()
+    numbers = lambda lines: [int(re.search(r":(\d+): ", line).group(1)) for line in lines]
+    assert numbers(lines[1:-1]) == list(range(6, 26)) and numbers(report.read_text("utf-8").splitlines()) == list(range(6, 39))
+    monkeypatch.setattr("tempfile.tempdir", str(report))  # no folder: then all are printed
+    with pytest.raises(DataError) as caught:
+        corpora.read_conll(path)
+    assert numbers(str(caught.value).split("\n")[1:]) == list(range(6, 39))
 
 
 @pytest.mark.parametrize(
@@ -252,6 +259,9 @@ def test_800_random_files_give_the_named_error_or_parse_without_losing_a_row(wri
                 printed = [line for line in rest if line.startswith(f"{path}:")]
                 more = re.search(r"另有 (\d+) 处", rest[-1])
                 assert int(first.split()[0]) == len(printed) + (int(more.group(1)) if more else 0)
+                if more:
+                    written = pathlib.Path(rest[-1].rpartition(" ")[2]).read_text("utf-8").splitlines()
+                    assert len(written) == int(first.split()[0]) and written[:20] == printed
                 assert all(re.match(re.escape(str(path)) + r":\d+: \S", line) for line in printed)
         else:
             outcomes["parsed"] += 1

@@ -6,6 +6,7 @@ Nothing is lost silently: a file is either read whole, or refused with every mal
 from __future__ import annotations
 
 import re
+import tempfile
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
@@ -145,14 +146,24 @@ def _parse(path: Path, token_column: int, label_column: int, scheme: str) -> _Fi
 
 
 def _refuse_problems(files: list[_File]) -> None:
-    """Raise DataError if any row is malformed: the first twenty as file:line: reason, and how many more there are."""
+    """Raise DataError if any row is malformed, each as file:line: reason; what is beyond twenty stands in a file it names."""
     problems = [(file.path, line, reason) for file in files for line, reason in sorted(file.problems)]
     if not problems:
         return
-    printed = [f"{path}:{line}: {reason}" for path, line, reason in problems[:PRINTED_PROBLEMS]]
-    if len(problems) > PRINTED_PROBLEMS:
-        printed.append(f"……另有 {len(problems) - PRINTED_PROBLEMS} 处未列出")
-    raise DataError("\n".join([f"{len(problems)} 处格式错误，请改正后再读（没有读入任何句子）：", *printed]))
+    found = [f"{path}:{line}: {reason}" for path, line, reason in problems]
+    if len(found) > PRINTED_PROBLEMS and (report := _report(found)):
+        found[PRINTED_PROBLEMS:] = [f"……另有 {len(problems) - PRINTED_PROBLEMS} 处；全部 {len(problems)} 处写在 {report}"]
+    raise DataError("\n".join([f"{len(problems)} 处格式错误，请改正后再读（没有读入任何句子）：", *found]))
+
+
+def _report(lines: list[str]) -> Path | None:
+    """Write all problems into a file of the system's temporary folder; None where it cannot be written."""
+    try:
+        report = Path(tempfile.mkdtemp(prefix="conll-")) / "problems.txt"
+        report.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return None
+    return report
 
 
 def _dataset(file: _File, kinds: list[str]) -> Dataset:
@@ -204,7 +215,7 @@ def read_conll(path: str | Path, *, token_column: int = 0, label_column: int = -
     Raises:
         ConfigError: an unknown scheme or impossible columns.
         DataError: the file is missing, holds no sentence, or has malformed rows; each is listed as file:line: reason
-            (the first 20, then the count of the others).
+            (beyond 20, in a file that the message names).
     """
     _check_columns(token_column, label_column, scheme)
     file = _parse(Path(path), token_column, label_column, scheme)
