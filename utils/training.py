@@ -56,6 +56,8 @@ class Plan:
         possible = 1 <= self.steps < math.inf and 0 < self.learning_rate < math.inf and 0 <= self.warmup <= 1
         if not (possible and 0 <= self.weight_decay < math.inf and 0 < self.clip_norm < math.inf and 0 <= self.beta_2 < 1):
             raise ConfigError(f"训练计划不合理：{self}")
+        if any(count is not None and count < 1 for count in (self.evaluate_every, self.patience)):
+            raise ConfigError(f"evaluate_every={self.evaluate_every!r}、patience={self.patience!r} 不合理：要正整数，或者 None")
         if self.decay not in ("linear", "cosine", "constant"):
             raise ConfigError(f"decay={self.decay!r} 不认识；可选：linear、cosine、constant")
 

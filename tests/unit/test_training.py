@@ -233,6 +233,12 @@ def test_a_loss_that_is_not_finite_stops_with_a_hint():
         ).run()
 
 
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"learning_rate": -1}, {"decay": "step"}, {"evaluate_every": 0}, {"patience": 0}])
+def test_a_plan_that_cannot_be_followed_is_refused(wrong):
+    with pytest.raises(ConfigError, match="decay" if "decay" in wrong else next(iter(wrong))):
+        training.Plan(**{"steps": 3, "learning_rate": 1e-3, **wrong})
+
+
 def test_without_a_gpu_xla_stays_off_whatever_the_profile_says(monkeypatch):
     for gpus in ([], ["GPU:0"]):
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind, gpus=gpus: gpus)
