@@ -215,6 +215,10 @@ def recorded_now(book):
         # What can only stop a run changes no result; what else such lines do, may.
         (3, "def train(seed):", "def train(seed):\n    if seed < 0 or not isinstance(seed, int):\n        raise ValueError(seed)\n", None),
         (3, "def train(seed):", "def train(seed):\n    if seed < 0:\n        raise ValueError\n    elif not seed:\n        raise TypeError\n", None),
+        (3, "def train(seed):", "def train(seed):\n    import math\n    if math.isfinite(seed) is False:\n        raise ValueError\n", None),
+        (3, "return x * scale", "try:\n        return x * scale\n    except TypeError as error:\n        raise ValueError from error", None),
+        (3, "return x * scale", "try:\n        return x * scale\n    except TypeError:\n        return 0", "notebook"),
+        (3, "return x * scale", "try:\n        return x * scale\n    finally:\n        settings['rate'] = 5", "notebook"),
         (3, "def train(seed):", "def train(seed):\n    if settings.pop('x', None):\n        raise ValueError\n", "notebook"),
         (3, "def train(seed):", "def train(seed):\n    if (seed := abs(seed)) > 9:\n        raise ValueError\n", "notebook"),
         (3, "def train(seed):", "def train(seed):\n    if seed < 0:\n        raise ValueError\n    else:\n        seed += 1\n", "notebook"),

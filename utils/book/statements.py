@@ -27,14 +27,17 @@ class Statement:
 # What a condition may call and still change nothing: these read their arguments, and that is all.
 PURE_FUNCTIONS = {"all", "any", "abs", "isinstance", "len", "list", "max", "min", "set", "sorted", "str", "sum", "tuple", "type"}
 PURE_METHODS = {"array_equal", "endswith", "exists", "get", "is_dir", "is_file", "isfinite", "issubset", "items", "keys",
-                "startswith", "values"}
+                "signature", "startswith", "values"}
+PURE_MODULES = {"inspect", "math", "numbers"}  # where they are used shows in the statements that use them
 
 
 def only_stops(node: Any) -> bool:
-    """Whether a statement can stop a run and do nothing else: `if <what changes nothing>: raise …`, `from ..errors import …`."""
+    """Whether a statement can stop a run and do nothing else: `if <what changes nothing>: raise …`, and imports for it."""
     if isinstance(node, ast.ImportFrom):
         return (node.module or "").rpartition(".")[2] == "errors"
-    if not isinstance(node, ast.If) or not all(isinstance(inner, ast.Raise) or only_stops(inner) for inner in node.body + node.orelse):
+    if isinstance(node, ast.Import):
+        return all(alias.name in PURE_MODULES and not alias.asname for alias in node.names)
+    if not isinstance(node, ast.If) or not _only_raise(node.body + node.orelse):
         return False
     inside = list(ast.walk(node.test))
     calls = [child.func for child in inside if isinstance(child, ast.Call)]
@@ -43,13 +46,28 @@ def only_stops(node: Any) -> bool:
     return pure and not any(isinstance(child, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) for child in inside)
 
 
+def _only_raise(nodes: list[ast.stmt]) -> bool:
+    return all(isinstance(node, ast.Raise) or only_stops(node) for node in nodes)
+
+
+def _that_matter(nodes: list[Any]) -> list[Any]:
+    """The nodes without those that can only stop a run; of `try` whose handlers all raise, the statements it guards."""
+    kept = []
+    for node in nodes:
+        if isinstance(node, ast.Try) and not node.finalbody and all(_only_raise(handler.body) for handler in node.handlers):
+            kept += _that_matter(node.body + node.orelse)
+        elif not only_stops(node):
+            kept.append(node)
+    return kept
+
+
 def canonical(node: Any) -> str:
     """Text of a syntax tree without what cannot change a result, the same under every version of Python.
 
     Left out are positions, comments, docstrings, and statements that can only stop a run: a better error makes no record stale.
     """
     if isinstance(node, list):
-        return "[" + ",".join(canonical(entry) for entry in node if not only_stops(entry)) + "]"
+        return "[" + ",".join(canonical(entry) for entry in _that_matter(node)) + "]"
     if not isinstance(node, ast.AST):
         return f"{type(node).__name__}:{node!r}"
     fields = []

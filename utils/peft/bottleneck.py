@@ -12,7 +12,7 @@ import keras
 
 from ..encoder import ACTIVATIONS, EncoderConfig
 from ..errors import ConfigError
-from .adaptation import Adaptation, encoder_of, whole
+from .adaptation import Adaptation, encoder_of, positive
 
 
 class Bottleneck(keras.layers.Layer):
@@ -76,10 +76,14 @@ def adapters(model: keras.Model, size: int = 16, placement: str = "houlsby") -> 
     Raises:
         ConfigError: an unknown placement (the message lists the valid ones), a size that is no use.
     """
-    encoder = encoder_of(model)
-    size = whole("size", size, encoder.config.hidden_size)
-    if placement not in list(PLACES):  # a list could not be looked up in a dict
+    if not isinstance(size, int):
+        raise ConfigError(f"size={size!r} 不合理：要正整数（int）")
+    positive(size=size)
+    if not isinstance(placement, str) or placement not in PLACES:
         raise ConfigError(f"没有名为 {placement!r} 的位置 placement；可选：{'、'.join(PLACES)}")
+    encoder = encoder_of(model)
+    if size > encoder.config.hidden_size:
+        raise ConfigError(f"size={size} 不合理：瓶颈不能比编码器（宽 {encoder.config.hidden_size}）还宽")
     adaptation = Adaptation(model, "adapters", {"size": size, "placement": placement})
     layer, names, trained = PLACES[placement]
     if trained:  # LayerNorm has a gamma and a beta, and nothing else in the encoder has
