@@ -362,7 +362,7 @@ def test_bad_arguments_list_the_valid_ones():
     for placement in ("parallel", ["houlsby"], None):
         with pytest.raises(ConfigError, match="houlsby、pfeiffer"):
             peft.adapters(model, placement=placement)
-    for size in (0, 2.5, WIDTH + 1):
+    for size in (0, 2.5, 4 * WIDTH + 1):
         with pytest.raises(ConfigError, match="size="):
             peft.adapters(model, size=size)
     for method in (peft.prompt_tuning, peft.deep_prompts):

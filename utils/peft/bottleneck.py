@@ -70,7 +70,7 @@ def adapters(model: keras.Model, size: int = 16, placement: str = "houlsby") -> 
 
     Args:
         model: an `Encoder` or a model of `utils.heads`.
-        size: width of the bottleneck, at most that of the encoder.
+        size: width of the bottleneck, at most four times that of the encoder.
         placement: "houlsby", which trains all LayerNorms of the encoder too, or "pfeiffer".
 
     Raises:
@@ -82,8 +82,8 @@ def adapters(model: keras.Model, size: int = 16, placement: str = "houlsby") -> 
     if not isinstance(placement, str) or placement not in PLACES:
         raise ConfigError(f"没有名为 {placement!r} 的位置 placement；可选：{'、'.join(PLACES)}")
     encoder = encoder_of(model)
-    if size > encoder.config.hidden_size:
-        raise ConfigError(f"size={size} 不合理：瓶颈不能比编码器（宽 {encoder.config.hidden_size}）还宽")
+    if size > 4 * encoder.config.hidden_size:
+        raise ConfigError(f"size={size} 不合理：编码器宽 {encoder.config.hidden_size}，瓶颈至多是它的四倍")
     adaptation = Adaptation(model, "adapters", {"size": size, "placement": placement})
     layer, names, trained = PLACES[placement]
     if trained:  # LayerNorm has a gamma and a beta, and nothing else in the encoder has
