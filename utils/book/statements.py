@@ -1,6 +1,7 @@
 """Which statements of a notebook a recorded function rests on, read from syntax trees: comments never count.
 
-Limit: a global that a function changes when it is called elsewhere is not seen.
+Limits: a global that a function changes when it is called elsewhere is not seen; nor is what an error that is raised, and
+caught again by the code behind a table, changes on the way; nor that a condition such as `any(x)` uses up an iterator.
 """
 
 from __future__ import annotations
