@@ -233,7 +233,7 @@ def load_tokenizer(source: str | os.PathLike, revision: str | None = None):
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)  # unset, it would ask the reader
         tokenizer("\U0010ffff")  # a vocabulary without [UNK] is found out only now
     except Exception as error:  # transformers and tokenizers raise whatever their parsers do
         raise CheckpointError(f"{folder} 的词表读不出来（{' '.join(str(error).split())}）：文件损坏，请重新下载") from error

@@ -105,7 +105,7 @@ def fine_tune(
 def _compiled(function: Callable) -> Callable:
     """`function` of a padded batch, traced once for batches of every size."""
     signature = {name: tf.TensorSpec([None, None], "int32") for name in ("input_ids", "attention_mask")}
-    return tf.function(function, input_signature=[signature])
+    return tf.function(function, input_signature=[signature], autograph=False)
 
 
 def sequence_scores(logits: np.ndarray, labels: Sequence[int]) -> dict[str, float]:

@@ -58,6 +58,6 @@ def batch_logits(model, batch: dict) -> np.ndarray:
     structure = tuple(map(id, getattr(model, "variables", ())))  # other layers (LoRA put in, merged, taken out): another graph
     if getattr(model, "book_logits", (None,))[0] != structure:
         signature = {name: tf.TensorSpec([None] * np.ndim(value), value.dtype) for name, value in batch.items()}
-        function = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature])
+        function = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature], autograph=False)
         model.book_logits = structure, function
     return model.book_logits[1]({name: tf.constant(value) for name, value in batch.items()}).numpy()

@@ -21,10 +21,9 @@ import tensorflow as tf
 
 from .errors import ConfigError, DataError
 from .files import write_atomically
+from .optimizers import NO_DECAY as NO_DECAY
+from .optimizers import AdamW, WarmupDecay
 from .progress import Progress
-
-NO_DECAY = ("bias", "beta", "gamma")  # biases and LayerNorm are not pulled towards zero (Devlin et al. 2019, code)
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -62,34 +61,10 @@ class Plan:
             raise ConfigError(f"decay={self.decay!r} 不认识；可选：linear、cosine、constant")
 
 
-@keras.saving.register_keras_serializable("book")
-class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to `peak`, then linear or cosine decay to zero at `steps`."""
-
-    def __init__(self, peak: float, steps: int, warmup: float, decay: str):
-        self.peak, self.steps, self.warmup, self.decay = peak, steps, warmup, decay
-
-    def __call__(self, step):
-        warm = max(1, math.ceil(self.warmup * self.steps))
-        step = tf.cast(step, "float32") + 1.0  # the first update already moves
-        left = tf.clip_by_value((self.steps + 1 - step) / max(1, self.steps + 1 - warm), 0.0, 1.0)
-        shape = {"linear": left, "cosine": 0.5 - 0.5 * tf.cos(math.pi * left), "constant": tf.ones_like(left)}
-        return self.peak * tf.minimum(step / warm, shape[self.decay])
-
-    def get_config(self):
-        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
-
-
-def make_optimizer(plan: Plan) -> keras.optimizers.Optimizer:
+def make_optimizer(plan: Plan) -> AdamW:
     """AdamW as `plan` says, not yet built."""
-    optimizer = keras.optimizers.AdamW(
-        WarmupDecay(plan.learning_rate, plan.steps, plan.warmup, plan.decay),
-        weight_decay=plan.weight_decay,
-        beta_2=plan.beta_2,
-        global_clipnorm=plan.clip_norm,
-    )
-    optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
-    return optimizer
+    schedule = WarmupDecay(plan.learning_rate, plan.steps, plan.warmup, plan.decay)
+    return AdamW(schedule, plan.weight_decay, beta_2=plan.beta_2, global_clipnorm=plan.clip_norm)
 
 
 @dataclass
@@ -186,7 +161,8 @@ class Trainer:
         first = self.batches(self.step)
         signature = {k: tf.TensorSpec([None] * np.ndim(v), np.asarray(v).dtype) for k, v in first.items()}
         if self._compiled is None:  # one trace for batches of every size: tracing costs as much as dozens of steps
-            self._compiled = tf.function(self.train_step, input_signature=[signature], jit_compile=self._jit_compile)
+            self._compiled = tf.function(self.train_step, input_signature=[signature], jit_compile=self._jit_compile,
+                                         autograph=False)
         start = self.step
         dataset = tf.data.Dataset.from_generator(
             lambda: (self.batches(step) for step in range(start, until)), output_signature=signature

@@ -12,6 +12,7 @@ from utils import checkpoints, peft, prediction, training
 from utils.encoder import Encoder, EncoderConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.heads import LanguageModel, SequenceClassifier, TokenClassifier, layers_by_path
+from utils.peft.adaptation import Adaptation
 
 WIDTH, LAYERS, INNER = 16, 2, 24
 CONFIG = EncoderConfig(50, WIDTH, LAYERS, 4, INNER, max_position_embeddings=32, initializer_range=0.2,
@@ -362,12 +363,12 @@ def test_bad_arguments_list_the_valid_ones():
     for placement in ("parallel", ["houlsby"], None):
         with pytest.raises(ConfigError, match="houlsby、pfeiffer"):
             peft.adapters(model, placement=placement)
-    for size in (0, 2.5, 4 * WIDTH + 1):
-        with pytest.raises(ConfigError, match="size="):
+    for size in (0, 2.5, WIDTH + 1):
+        with pytest.raises(ConfigError, match=f"size=.*1 到 {WIDTH} 的整数"):
             peft.adapters(model, size=size)
     for method in (peft.prompt_tuning, peft.deep_prompts):
-        for length in (0, 1.5, "3", 513):
-            with pytest.raises(ConfigError, match="length=.*1 到 512 的整数"):
+        for length in (0, 1.5, "3", 33):
+            with pytest.raises(ConfigError, match="length=.*1 到 32 的整数"):
                 method(model, length=length)
     with pytest.raises(ConfigError, match="编码器"):
         peft.bitfit(keras.Sequential())
@@ -375,3 +376,39 @@ def test_bad_arguments_list_the_valid_ones():
     peft.bitfit(model)
     with pytest.raises(ConfigError, match="remove"):
         peft.lora(model)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_has_been_removed_leaves_a_later_adaptation_alone(name, tmp_path):
+    model = model_of()
+    first = METHODS[name](model)
+    first.remove()
+    later = peft.lora(model, rank=2)
+    before = {path: np.array(variable) for path, variable in later.trainable().items()}
+    first.remove()
+    assert [*later.trainable()] == [*before] and any("lora_a" in path for path in before)
+    for action in (lambda: first.save(tmp_path / "file"), *((first.merge, first.unmerge) if name.startswith("lora") else ())):
+        with pytest.raises(ConfigError, match="撤下"):
+            action()
+    later.save(tmp_path / "later.safetensors")
+    fresh = peft.load(model_of(), tmp_path / "later.safetensors")
+    assert all(np.array_equal(np.array(variable), before[path]) for path, variable in fresh.trainable().items())
+
+
+def test_an_adaptation_that_cannot_be_finished_leaves_the_model_as_it_was():
+    model = model_of()
+    before, outputs = weights_of(model), np.array(model(INPUTS))
+    made = []
+
+    def make(layer):
+        made.append(layer)
+        if len(made) == 2:
+            raise MemoryError
+        return layer
+
+    adaptation = Adaptation(model, "adapters", {})
+    with pytest.raises(MemoryError):
+        adaptation.replace(make, "blocks.0.contract_norm", "blocks.1.contract_norm")
+    assert weights_of(model).keys() == before.keys() and np.array_equal(np.array(model(INPUTS)), outputs)
+    assert len(model.trainable_variables) == len(model.weights)
+    peft.bitfit(model)

@@ -63,10 +63,19 @@ def record_list(chapters: Sequence[Chapter], reasons: dict[str, dict[str, list[s
             machine = entry.get("hardware", {})
             hardware = f"{machine['processor']}，{machine['cores']} 核，{machine['device']}" if machine else "–"
             seconds = f"{entry['seconds']:.0f}" if entry else "–"
-            checked = f"（改代码后抽查 {entry['checked']['rows']}/{len(entry['rows'])} 行）" if "checked" in entry else ""
-            state = "；".join(stale) or f"有效{checked}"
+            state = "；".join(stale) or "有效" + _since(entry)
             rows.append([chapter.id, name, entry.get("date", "–")[:10], hardware, seconds, state])
     return table(["章", "表", "日期", "硬件", "秒", "状态"], rows) if rows else "还没有一章收集记录。"
+
+
+def _since(entry: dict) -> str:
+    """On what a table rests whose code has changed since it was recorded: rows computed again, or all chapters compared."""
+    found = []
+    if checked := entry.get("checked"):
+        found.append(f"改代码后抽查 {checked['rows']}/{len(entry['rows'])} 行")
+    if compared := entry.get("compared"):
+        found.append(f"{compared['date']} 新旧代码各执行 {compared['chapters']} 本笔记本，打印的结果逐位相同")
+    return f"（{'；'.join(found)}）" if found else ""
 
 
 def _reported(name: str, result: dict) -> str:

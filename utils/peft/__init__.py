@@ -52,13 +52,10 @@ def load(model: keras.Model, path: str | os.PathLike) -> Adaptation:
         with safe_open(path, "numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             about = json.loads((file.metadata() or {})["peft"])
-        method, settings = METHODS[about["method"]], about["settings"]
+        method, settings, base = METHODS[about["method"]], about["settings"], about["base"]
+        inspect.signature(method).bind(model, **settings)  # TypeError where they are not its arguments
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} 不是 utils.peft 保存的文件，或者不完整（{error}）") from error
-    if not isinstance(about.get("base"), str) or not isinstance(settings, dict):
-        raise CheckpointError(f"{path} 的说明不完整：缺少底座的指纹 base 或方法的参数 settings；请重新保存")
-    if not set(settings) <= set(inspect.signature(method).parameters) - {"model"}:
-        raise CheckpointError(f"{path} 的参数 {'、'.join(settings)} 不是 {method.__name__} 的：它要 {inspect.signature(method)}")
     try:
         adaptation = method(model, **settings)
     except ConfigError as error:
@@ -71,7 +68,7 @@ def load(model: keras.Model, path: str | os.PathLike) -> Adaptation:
         if wanted != found:
             fault = f"{path} 与模型不符：张量 {name}，文件里 {found}，模型要 {wanted}"
             break
-    if fault is None and adaptation.base != about["base"]:
+    if fault is None and adaptation.base != base:
         fault = f"{path} 是在另一个底座上训练的：形状相同，权重不同；请先载入当初的检查点"
     if fault:
         adaptation.remove()

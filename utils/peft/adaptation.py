@@ -1,13 +1,15 @@
 """What all methods of parameter-efficient fine-tuning share: freezing, naming, saving, removing.
 
 An adaptation is made on an `Encoder`, or on a model of `utils.heads`, whose head stays trainable beside it. The base
-is frozen and never altered, so one base serves many tasks, each with a small file of its own.
+is frozen except for the weights that a method trains in place (the biases of BitFit, the LayerNorms of Houlsby's adapters);
+`remove` restores those, so one base serves many tasks, each with a small file of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -55,15 +57,19 @@ def fingerprint(encoder: Encoder) -> str:
     return total.hexdigest()
 
 
-def positive(**values: float) -> None:
-    """Refuse sizes that are not positive.
+def whole(name: str, value: object, most: int) -> int:
+    """`value` as a size.
 
     Raises:
-        ConfigError: names the parameter.
+        ConfigError: it is not a whole number from 1 to `most`; names the parameter.
     """
-    for name, value in values.items():
-        if not value > 0:
-            raise ConfigError(f"{name}={value!r} 不合理：要大于 0")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= most:
+        raise ConfigError(f"{name}={value!r} 不合理：要 1 到 {most} 的整数")
+    return number
 
 
 class Adaptation:
@@ -77,6 +83,7 @@ class Adaptation:
     Attributes:
         model: the adapted model.
         base: SHA-256 of the encoder before it was adapted; a saved adaptation fits only this base.
+        removed: whether `remove` has taken it off the model, on which another one may stand by now.
 
     Raises:
         ConfigError: the model has no encoder, or is adapted already.
@@ -87,7 +94,7 @@ class Adaptation:
         if getattr(encoder, "adapted", None):
             raise ConfigError("这个编码器已经装了一种高效微调方法；请先 remove()，再换另一种")
         self.model, self.method, self.settings = model, method, settings
-        self.base = fingerprint(encoder)
+        self.base, self.removed = fingerprint(encoder), False
         self._before = [(v, v.trainable, None) for v in encoder.weights]
         in_encoder = {id(v) for v in encoder.weights}
         head = [v for v in model.weights if id(v) not in in_encoder]
@@ -98,11 +105,16 @@ class Adaptation:
         encoder.adapted = "plain"  # "changed" while layers stand in it that no checkpoint has a name for
 
     def replace(self, make: Callable[[keras.layers.Layer], keras.layers.Layer], *paths: str) -> None:
-        """Put `make(layer)` in the place of each layer; paths count from the encoder."""
+        """Put `make(layer)` in the place of each layer; paths count from the encoder. If one cannot be made, none is."""
         encoder = encoder_of(self.model)
         layers = layers_by_path(encoder)
-        for path in paths:
-            replace_layer(encoder, path, make(layers[path]))
+        try:
+            made = {path: make(layers[path]) for path in paths}
+        except BaseException:  # memory, an interrupt: the model is left as it was
+            self.remove()
+            raise
+        for path, layer in made.items():
+            replace_layer(encoder, path, layer)
             self._replaced[path] = layers[path]
         encoder.adapted = "changed"
 
@@ -123,16 +135,35 @@ class Adaptation:
         return sum(int(np.prod(variable.shape)) for variable in whole.trainable_variables)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write what is trainable, and nothing else, as safetensors; `utils.peft.load` puts it on a fresh base."""
+        """Write what is trainable, and nothing else, as safetensors; `utils.peft.load` puts it on a fresh base.
+
+        Raises:
+            ConfigError: it has been removed.
+        """
         from safetensors.numpy import save
 
+        self.standing()
         tensors = {name: np.ascontiguousarray(ops.convert_to_numpy(v)) for name, v in self.trainable().items()}
         about = {"method": self.method, "settings": self.settings, "base": self.base}
         write_atomically(Path(path), save(tensors, metadata={"peft": json.dumps(about)}))
         return Path(path)
 
+    def standing(self) -> None:
+        """Refuse what makes sense only while the adaptation is on the model.
+
+        Raises:
+            ConfigError: it has been removed.
+        """
+        if self.removed:
+            raise ConfigError(f"这个 {self.method} 已经从模型上撤下（remove）；请重新建立它，或用 utils.peft.load 读回保存的文件")
+
     def remove(self) -> keras.Model:
-        """Undo everything: the layers, the weights and what was trainable are as before. Returns the model."""
+        """Undo everything: the layers, the weights and what was trainable are as before. Returns the model.
+
+        A second call does nothing, because another adaptation may stand on the model by then.
+        """
+        if self.removed:
+            return self.model
         encoder = encoder_of(self.model)
         for path, layer in self._replaced.items():
             replace_layer(encoder, path, layer)
@@ -141,5 +172,6 @@ class Adaptation:
             if value is not None:
                 variable.assign(value)
         self._replaced.clear()
-        encoder.adapted = None
+        self._before.clear()
+        encoder.adapted, self.removed = None, True
         return self.model

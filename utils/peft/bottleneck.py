@@ -12,7 +12,7 @@ import keras
 
 from ..encoder import ACTIVATIONS, EncoderConfig
 from ..errors import ConfigError
-from .adaptation import Adaptation, encoder_of, positive
+from .adaptation import Adaptation, encoder_of, whole
 
 
 class Bottleneck(keras.layers.Layer):
@@ -70,20 +70,16 @@ def adapters(model: keras.Model, size: int = 16, placement: str = "houlsby") -> 
 
     Args:
         model: an `Encoder` or a model of `utils.heads`.
-        size: width of the bottleneck, at most four times that of the encoder.
+        size: width of the bottleneck, at most that of the encoder.
         placement: "houlsby", which trains all LayerNorms of the encoder too, or "pfeiffer".
 
     Raises:
         ConfigError: an unknown placement (the message lists the valid ones), a size that is no use.
     """
-    if not isinstance(size, int):
-        raise ConfigError(f"size={size!r} 不合理：要正整数（int）")
-    positive(size=size)
-    if not isinstance(placement, str) or placement not in PLACES:
-        raise ConfigError(f"没有名为 {placement!r} 的位置 placement；可选：{'、'.join(PLACES)}")
     encoder = encoder_of(model)
-    if size > 4 * encoder.config.hidden_size:
-        raise ConfigError(f"size={size} 不合理：编码器宽 {encoder.config.hidden_size}，瓶颈至多是它的四倍")
+    size = whole("size", size, encoder.config.hidden_size)
+    if placement not in list(PLACES):  # a list could not be looked up in a dict
+        raise ConfigError(f"没有名为 {placement!r} 的位置 placement；可选：{'、'.join(PLACES)}")
     adaptation = Adaptation(model, "adapters", {"size": size, "placement": placement})
     layer, names, trained = PLACES[placement]
     if trained:  # LayerNorm has a gamma and a beta, and nothing else in the encoder has

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from keras import ops
 
 from ..errors import ConfigError
 from ..heads import layers_by_path, replace_layer
-from .adaptation import Adaptation, encoder_of, positive
+from .adaptation import Adaptation, encoder_of, whole
 
 
 class LowRankDense(keras.layers.Layer):
@@ -50,7 +51,11 @@ class LowRank(Adaptation):
 
         Returns:
             the model, which `utils.checkpoints.save` can write like any other.
+
+        Raises:
+            ConfigError: it has been removed.
         """
+        self.standing()
         encoder = encoder_of(self.model)
         for path, base in self._replaced.items() if not self._kernels else ():
             layer = replace_layer(encoder, path, base)
@@ -60,7 +65,12 @@ class LowRank(Adaptation):
         return self.model
 
     def unmerge(self) -> keras.Model:
-        """Undo `merge`: kernels as before, bit by bit (they are kept, not computed back)."""
+        """Undo `merge`: kernels as before, bit by bit (they are kept, not computed back).
+
+        Raises:
+            ConfigError: it has been removed.
+        """
+        self.standing()
         encoder = encoder_of(self.model)
         for path, (layer, kernel) in self._kernels.items():
             layer.base.kernel.assign(kernel)
@@ -75,7 +85,8 @@ class LowRank(Adaptation):
         return super().save(path)
 
     def remove(self) -> keras.Model:
-        self.unmerge()
+        if not self.removed:
+            self.unmerge()
         return super().remove()
 
 
@@ -86,7 +97,7 @@ def lora(
 
     Args:
         model: an `Encoder` or a model of `utils.heads`.
-        rank: rank of each update.
+        rank: rank of each update, at most the smaller side of the smallest chosen kernel.
         targets: names of dense layers (`query`, `key`, `value`, `projection`, `expand`, `contract`, `pooler`), meant in
             every block, or full paths such as `blocks.0.attention.query`.
         alpha: the update is scaled by alpha / rank; default: `rank`, a scale of one.
@@ -94,24 +105,17 @@ def lora(
     Raises:
         ConfigError: an unknown target (the message lists the valid ones), a rank or alpha that is no use.
     """
-    if not isinstance(rank, int) or rank < 1:
-        raise ConfigError(f"rank={rank!r} 不合理：要正整数（int）")
-    if alpha is not None and not (isinstance(alpha, (int, float)) and 0 < alpha and math.isfinite(alpha)):
-        raise ConfigError(f"alpha={alpha!r} 不合理：要大于 0 的数，或者 None")
-    if not isinstance(targets, (str, list, tuple, set)) or not all(isinstance(target, str) for target in targets):
-        raise ConfigError(f"targets={targets!r} 不合理：要线性层的名字，或名字的列表，例如 ('query', 'value')")
-    alpha = rank if alpha is None else alpha
-    positive(rank=rank, alpha=alpha)
-    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    targets = tuple(targets) if isinstance(targets, Iterable) and not isinstance(targets, str) else (targets,)
     layers = {p: layer for p, layer in layers_by_path(encoder_of(model)).items() if isinstance(layer, keras.layers.Dense)}
     names = list(dict.fromkeys(path.rpartition(".")[2] for path in layers))
     chosen = [path for path in layers if path in targets or path.rpartition(".")[2] in targets]
-    unknown = [target for target in targets if target not in layers and target not in names]
+    unknown = [str(target) for target in targets if target not in [*layers, *names]]
     if unknown or not chosen:
         raise ConfigError(f"targets={targets!r} 里没有可用的线性层 {'、'.join(unknown)}；可选：{'、'.join(names)}")
-    if too_big := [path for path in chosen if rank > min(layers[path].kernel.shape)]:
-        shape = tuple(layers[too_big[0]].kernel.shape)
-        raise ConfigError(f"rank={rank} 太大：{too_big[0]} 的核是 {shape}，秩最多 {min(shape)}")
-    adaptation = LowRank(model, rank, targets, alpha)
+    rank = whole("rank", rank, min(min(layers[path].kernel.shape) for path in chosen))
+    alpha = rank if alpha is None else alpha
+    if not isinstance(alpha, numbers.Real) or not 0 < alpha < math.inf:
+        raise ConfigError(f"alpha={alpha!r} 不合理：要大于 0 的数")
+    adaptation = LowRank(model, rank, targets, float(alpha))
     adaptation.replace(lambda dense: LowRankDense(dense, rank, alpha), *chosen)
     return adaptation

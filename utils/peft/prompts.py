@@ -10,8 +10,7 @@ import keras
 from keras import ops
 
 from ..encoder import Embeddings, EncoderConfig, SelfAttention
-from ..errors import ConfigError
-from .adaptation import Adaptation, encoder_of, positive
+from .adaptation import Adaptation, encoder_of, whole
 
 
 class PromptedEmbeddings(keras.layers.Layer):
@@ -88,11 +87,9 @@ def prompt_tuning(model: keras.Model, length: int = 16) -> Adaptation:
     """Learn `length` vectors that stand before the text; parameters: length × width.
 
     Raises:
-        ConfigError: a length that is no whole number from 1 to 512, or a model without encoder.
+        ConfigError: a length that is no whole number from 1 to the encoder's places, or a model without encoder.
     """
-    if not isinstance(length, int) or not 1 <= length <= 512:
-        raise ConfigError(f"length={length!r} 不合理：要 1 到 512 的整数（int）；512 是 BERT 的位置数")
-    positive(length=length)
+    length = whole("length", length, encoder_of(model).config.max_position_embeddings)
     adaptation = Adaptation(model, "prompt_tuning", {"length": length})
     adaptation.replace(lambda base: PromptedEmbeddings(base, length), "embeddings")
     return adaptation
@@ -102,12 +99,10 @@ def deep_prompts(model: keras.Model, length: int = 16) -> Adaptation:
     """Learn `length` keys and values in the attention of every block; parameters: 2 × blocks × length × width.
 
     Raises:
-        ConfigError: a length that is no whole number from 1 to 512, or a model without encoder.
+        ConfigError: a length that is no whole number from 1 to the encoder's places, or a model without encoder.
     """
-    if not isinstance(length, int) or not 1 <= length <= 512:
-        raise ConfigError(f"length={length!r} 不合理：要 1 到 512 的整数（int）；512 是 BERT 的位置数")
-    positive(length=length)
     encoder = encoder_of(model)
+    length = whole("length", length, encoder.config.max_position_embeddings)
     adaptation = Adaptation(model, "deep_prompts", {"length": length})
     paths = [f"blocks.{i}.attention" for i in range(len(encoder.blocks))]
     adaptation.replace(lambda base: PrefixedAttention(base, encoder.config, length), *paths)
