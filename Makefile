@@ -83,7 +83,7 @@ adopt: setup ## 写下公开的地址：make adopt REPO=所有者/仓库 GPU_RUN
 colab: setup ## 生成 Colab 副本，可加 TAG=v1.0；OPTIONS="--push origin" 再推送到分支 colab
 	@$(BOOK) colab --tag "$(or $(TAG),main)" $(OPTIONS)
 
-publishable: setup ## 能不能发布；不能就说为什么
+publishable: setup ## 能不能发布；不能就说为什么（在工作流里，不是标签也不能）
 	@$(BOOK) publishable
 
 plan: setup ## 打印发布时的各个任务（供工作流使用）
@@ -96,7 +96,7 @@ gpu: setup ## 把 TensorFlow 用的 CUDA 库装进 .venv（Linux，有 NVIDIA �
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check \
 		"tensorflow[and-cuda]==$$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("tensorflow"))')"
 
-compat: setup-tests ## 另建 Colab 版本的环境，在那里运行测试和三章
+compat: setup-tests ## 另建 Colab 版本的环境，在那里运行单元测试（tests/unit）和三章
 	@sh tests/compat/compat.sh $(OPTIONS)
 
 container: ## 在 Colab 的容器里用它自己的 Python 执行各章，可加 CHAPTER=10

@@ -15,7 +15,7 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import machine, profiles
+from . import colab, machine, profiles
 from .errors import BookError
 
 OK, NOTE, FAIL = "ok", "note", "fail"
@@ -24,7 +24,8 @@ NOTHING = "不用做什么"
 INSTALL = "在仓库根目录运行 python -m pip install -r requirements.txt"
 GIB = 2**30
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest minor version with a TensorFlow wheel that the book is tested with
-HUB_FILE = "google-bert/bert-base-chinese/resolve/main/config.json"
+HUB_MODEL = "bert-base-chinese"  # of profile `full`
+HUB_FILE = f"{profiles.HUB_MODELS[HUB_MODEL].id}/resolve/main/config.json"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def check_python(version=None, bits: int = 8 * struct.calcsize("P")) -> list[Fin
 
 def check_environment() -> list[Finding]:
     """Where Python runs: Colab, Kaggle, a conda or venv environment, or the system's own Python."""
-    if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
+    if colab.in_colab():
         return [Finding(OK, "环境", "Colab", "会话结束后文件会消失：把要留的存到云盘")]
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return [Finding(OK, "环境", "Kaggle", "要联网或用 GPU，在右侧的 Settings 里打开 Internet 与 Accelerator")]
@@ -65,16 +66,20 @@ def check_environment() -> list[Finding]:
     return [Finding(NOTE, "环境", "系统自带的 Python", "别与系统混用：python -m venv .venv，再用 .venv 里的 python")]
 
 
-def check_packages(version_of=machine.installed) -> list[Finding]:
+def check_packages(version_of=None) -> list[Finding]:
     """Every package of requirements.txt against its range; one line for each that deviates.
 
     Args:
-        version_of: package name -> version or None; another machine's list can be judged by its `dict.get`.
+        version_of: package name -> version or None; another machine's list can be judged by its `dict.get`. Default: what
+            is installed here, where a package that a notebook in Colab gets when it is imported is no failure.
     """
+    on_import = set(colab.MODULES.values()) if version_of is None and colab.in_colab() else set()
     findings, fine = [], 0
     for name, ranges, needed in machine.required():
-        version = version_of(name)
-        if version is None:
+        version = (version_of or machine.installed)(name)
+        if version is None and name in on_import:
+            findings.append(Finding(NOTE, f"包 {name}", "还没有安装", "不用管：笔记本第一次导入它时会自动安装"))
+        elif version is None:
             use = "运行笔记本要用它" if needed else "只有 make book 建网站时用到"
             command = f'python -m pip install "{name}{ranges}"'
             findings.append(Finding(FAIL if needed else NOTE, f"包 {name}", f"没有安装（{use}）", command))
@@ -162,7 +167,7 @@ def check_hub(endpoint: str | None = None, timeout: float = 3.0) -> list[Finding
         return [Finding(OK, "模型库", f"{shown} 可用")]
     offline = "mini 不需要它；档位 full 请检查网络与代理，或用 HF_ENDPOINT 指向可用的镜像"
     if isinstance(answer, int):
-        return [Finding(NOTE, "模型库", f"{shown} 回答 {answer}，取不到 bert-base-chinese", offline)]
+        return [Finding(NOTE, "模型库", f"{shown} 回答 {answer}，取不到 {HUB_MODEL}", offline)]
     return [Finding(NOTE, "模型库", f"{shown} {answer}", offline)]
 
 

@@ -4,6 +4,7 @@ Each message is one clear line in Chinese: what is wrong, where (file, line, cel
 Everything else that is raised is a fault of the book itself.
 """
 
+from __future__ import annotations
 
 from collections.abc import Iterator
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,13 @@ from .errors import ConfigError, RunError
 
 PLAN = "BOOK_PLAN"  # environment variable: the file in which the runner tells the kernel about this run
 RESULT_MIME = "application/vnd.book.result+json"
+# Parameters on which rows rest though the cases do not name them: chapter -> parameter -> (its value in the book, the
+# tables by how their names begin). A record made with another value says so itself.
+UNNAMED: dict[int, dict[str, tuple[Any, tuple[str, ...]]]] = {
+    6: {"LIVE_SIZE": (200, ("live",))},
+    8: {"ORDER": ("hotel,book,pc", ("rates", "strengths", "domain", "class-", "compress")), "TYPES": ("PER,LOC,ORG", ("entit",))},
+    15: {"SIZE": (200, ("rates", "live", "league", "capacity")), "EPOCHS": (3, ("rates", "live", "league", "capacity"))},
+}
 
 
 def recorded_file(number: int) -> Path:
@@ -122,7 +130,8 @@ class Chapter:
     Args:
         number: number of the chapter; names the file of its records.
         record: compute the tables anew (only under `python -m utils.book record`).
-        profile: profile of this run; bands recorded under another one are not applied. Default: what the runner says.
+        profile: profile of this run; bands recorded under another one are not applied. Default: the global
+            `PROFILE` of the notebook, or what the runner says.
     """
 
     def __init__(self, number: int, record: bool = False, profile: str | None = None) -> None:
@@ -133,7 +142,9 @@ class Chapter:
         if record and not self._plan.get("record"):
             raise RunError(f"RECORD=True 只由记录命令使用：请运行 make record CHAPTER={number}")
         self.number = number
-        self.profile = profile or self._plan.get("profile", "mini")
+        # The notebook's own names, looked at when a table is shown: a parameter may have been changed in between.
+        self._given = sys._getframe(1).f_globals
+        self.profile = profile or self._given.get("PROFILE") or self._plan.get("profile", "mini")
         self._record = record
         self._tables = read_recorded(number)
 
@@ -217,6 +228,9 @@ class Chapter:
         if table is None:
             print(f"记录表 {name}：尚无记录（make record CHAPTER={self.number} 会生成它）。")
             return []
+        if other := self._differences(name, table):
+            print(f"记录表 {name}：{'；'.join(other)}。所以不用它的行，当作尚无记录。")
+            return []
         by_case = {case_key(row["case"]): row for row in table["rows"]}
         rows = [by_case[case_key(case)] for case in cases if case_key(case) in by_case]
         machine = table["hardware"]
@@ -232,6 +246,12 @@ class Chapter:
         for reason in self._plan.get("tables", {}).get(name, {}).get("stale", []):
             print(f"注意：这份记录已过期：{reason}。")
         return [_flat(row) for row in rows]
+
+    def _differences(self, name: str, table: dict[str, Any]) -> list[str]:
+        """What this run does otherwise than the one that recorded a table, if it can change the table's rows."""
+        pairs = {parameter: (table["parameters"].get(parameter, usual), self._given.get(parameter, usual))
+                 for parameter, (usual, tables) in UNNAMED.get(self.number, {}).items() if name.startswith(tables)}
+        return [f"记录时 {parameter} 是 {then!r}，这一次是 {now!r}" for parameter, (then, now) in pairs.items() if then != now]
 
     def _computed_rows(
         self, name: str, key: str, function: Callable[..., dict[str, Any]], cases: list[dict[str, Any]], known: list[dict[str, Any]]

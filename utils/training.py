@@ -167,7 +167,10 @@ class Trainer:
         dataset = tf.data.Dataset.from_generator(
             lambda: (self.batches(step) for step in range(start, until)), output_signature=signature
         )
-        return iter(dataset.prefetch(2))
+        # Tuning has nothing to gain here, and its thread, which sleeps for up to a minute, would be waited for at the end.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return iter(dataset.prefetch(2).with_options(options))
 
     def _evaluate(self):
         result = {"step": self.step, **self.evaluate(self.model)}

@@ -1,8 +1,11 @@
 #!/bin/sh
-# Tests and three chapters with the versions that Colab ships, in an environment of its own (tests/compat/.venv).
+# Unit tests and three chapters with the versions that Colab ships, in an environment of its own (tests/compat/.venv).
 #
 #   sh tests/compat/compat.sh              what follows, all of it
-#   sh tests/compat/compat.sh tests        only the tests; `chapters` only the chapters
+#   sh tests/compat/compat.sh tests        only the unit tests; `chapters` only the chapters
+#
+# TESTS="tests/unit/test_colab.py" picks others. Those that execute or build the whole book stay out: the cache of executed
+# chapters goes by the lock file, and would take results of these versions for results of the locked ones.
 #
 # COMPAT_PYTHON=/path/to/python picks the interpreter; else Python 3.13 or 3.12 is looked for. With neither, the Python
 # of .venv does, and the last line says so: then the packages are Colab's and the Python is not.

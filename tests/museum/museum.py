@@ -131,6 +131,7 @@ def main() -> None:
     from transformers import BertTokenizerFast
 
     from utils import corpora, metrics, profiles
+    from utils.book.museum import code
     from utils.book.recording import circumstances
 
     tf.keras.utils.set_random_seed(1)
@@ -152,7 +153,7 @@ def main() -> None:
         "conlleval": metrics.entity_scores(true, found, mode="conlleval").f1,
         "train_seconds": seconds, "real_tokens_per_second": real / seconds,
         "padded_tokens_per_second": options["epochs"] * data["input_ids"].size / seconds,
-        **circumstances(ROOT),
+        **circumstances(ROOT), "code": code(ROOT),
     }
     result_file.parent.mkdir(parents=True, exist_ok=True)
     result_file.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -110,3 +110,18 @@ def test_the_dictionary_is_subtracted_seed_by_seed(chapter):
     rows = [{"method": m, "seed": s, "test": t} for m, s, t in (("LoRA", 2, 0.5), ("LoRA", 1, 0.4), ("BitFit", 1, 0.3))]
     lines = chapter["minus_dictionary"](rows, {1: 0.35, 2: 0.6}).splitlines()
     assert lines == ["LoRA减词典：平均 -2.5（各种子 -10.0、+5.0）", "BitFit减词典：平均 -5.0（各种子 -5.0）"]
+
+
+def test_methods_are_compared_with_the_head_seed_by_seed_and_two_standard_errors_decide(chapter):
+    scores = {"只训练分类头": (0.4, 0.5, 0.6), "LoRA": (0.42, 0.51, 0.61), "深层提示": (0.41, 0.53, 0.6), "浅层提示": (0.38, 0.49, 0.59)}
+    rows = [{"method": m, "seed": s, "test": t} for m, values in scores.items() for s, t in enumerate(values)][::-1]
+    lines = chapter["minus_head"](rows).splitlines()
+    assert len(lines) == 3 and lines[2].startswith("LoRA减只训练分类头：平均 +1.3，标准误差 0.3（各种子 ")
+    assert [line[-3:] for line in lines] == ["）：低", "分不出", "）：高"]
+
+
+def test_the_live_run_stands_beside_every_recorded_seed_of_the_same_method(chapter):
+    rows = [{"method": "LoRA", "seed": s, "f1": f} for s, f in ((2, 0.5), (1, 0.4))] + [{"method": "全部参数", "seed": 1, "f1": 0.6}]
+    lines = chapter["beside"](rows, {"LoRA": {"f1": 0.45}, "全部参数": {"f1": 0.61}}).splitlines()
+    assert lines[0] == "| 做法 | 现场，种子 1 | 记录，种子 1 | 记录，种子 2 | 记录的平均 |"
+    assert lines[2:] == ["| LoRA | 45.0 | 40.0 | 50.0 | 45.0 |", "| 全部参数 | 61.0 | 60.0 | — | 60.0 |"]

@@ -186,3 +186,10 @@ def test_ngrams_read_as_much_of_a_text_as_the_model_and_equal_scikit_learn(chapt
     model = LogisticRegression(C=10, max_iter=1000).fit(vectors.transform(TEXTS), labels)
     expected = model.predict(vectors.transform([text[:opening] for text in new]))
     assert chapter["ngram_guesses"](TEXTS, labels, new).tolist() == expected.tolist() == [1, 0, 1]
+
+
+def test_a_live_run_is_put_beside_the_record_of_the_same_experiment_only(chapter):
+    rows = [{"method": "提示", "labels": size, "rate": rate, "seed": seed, "dev_accuracy": value, "dev_balanced": value / 2}
+            for size, rate, seed, value in ((16, 1, 1, 0.5), (16, 2, 1, 0.6), (16, 1, 2, 0.7), (8, 1, 1, 0.8))]
+    assert chapter["recorded_scores"](rows, "提示", 16, 1, 1) == "准确率 50.0%，平衡准确率 25.0%"
+    assert chapter["recorded_scores"](rows, "分类头", 16, 1, 1) == chapter["recorded_scores"]([], "提示", 16, 1, 1) == "没有这一次"

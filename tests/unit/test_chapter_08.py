@@ -404,3 +404,12 @@ def test_the_probability_of_a_type_is_shared_between_o_itself_and_others(chapter
                        [0.2, 0.0, 0.0, 0.0, 0.0, 0.3, 0.5]])
     found = chapter["where_it_goes"]([np.log(shares[:2] + 1e-12), np.log(shares[2:] + 1e-12)], [["B-PER", "I-PER"], ["B-LOC", "B-ORG"]])
     assert np.allclose(found, [[0.3, 0.5, 0.2], [0.7, 0.2, 0.1], [0.2, 0.8, 0.0]], atol=1e-6)
+
+
+def test_every_scenario_has_a_table_with_forgetting_memory_and_time(chapter):
+    row = lambda seed, drop: {"method": "sequential", "seed": seed, "stored": 0.25, "train_seconds": 9.0 + seed,
+                              "matrices": {"class": [[0.8, 0.1], [0.8 - drop, 0.6]], "task": [[0.9, 0.5], [0.9, 0.7]]}}
+    rows = [row(1, 0.2), row(2, 0.4), {**row(1, 0.0), "method": "lwf", "matrices": {"domain": [[0.5, 0.5], [0.5, 0.5]]}}]
+    line = lambda scenario: chapter["summary_table"](rows, scenario).splitlines()[2:]
+    assert line("class") == ["| 顺序微调 | 55.0 ± 7.1 | -30.0 ± 14.1 | 30.0 ± 14.1 | 0.25 | 10.5 |"]
+    assert line("task") == ["| 顺序微调 | 80.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 | 0.25 | 10.5 |"]

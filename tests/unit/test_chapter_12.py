@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import importlib.metadata
+import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -18,8 +20,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.unit.notebook_code import definitions
-from utils import doctor, machine
+from tests.unit.notebook_code import CHAPTERS, definitions
+from utils import colab, doctor, machine
 
 
 @pytest.fixture
@@ -59,6 +61,24 @@ def test_altered_files_of_a_package_are_found(chapter, tmp_path, monkeypatch):
     (tmp_path / "fake" / "c.py").unlink()
     checked, wrong = chapter["altered_files"]("fake-package")
     assert checked == 3 and sorted(wrong) == ["fake/b.py", "fake/c.py"]
+
+
+def test_packages_that_colab_lacks_are_sought_before_their_files_are_listed(monkeypatch, capsys):
+    # Nothing in the chapter imports them, and only a module that is sought is installed by the finder of `utils.colab`.
+    packages, sought = {package: module for module, package in colab.MODULES.items()}, set()
+    files = importlib.metadata.files
+
+    def only_of_what_is_there(package):
+        if packages[package] not in sought:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return files(package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: sought.add(name))
+    monkeypatch.setattr(importlib.metadata, "files", only_of_what_is_there)
+    cells = json.loads((CHAPTERS / "3-code" / "12-environment.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = next("".join(cell["source"]) for cell in cells if cell["id"] == "record")
+    exec(source, {"base64": base64, "hashlib": hashlib, "importlib": importlib, "pathlib": pathlib})
+    assert capsys.readouterr().out.count("全部相符") == 3
 
 
 def test_training_memory_is_that_of_weights_gradients_and_moments(chapter):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, metrics, prediction, profiles
+from utils.book import museum as museum_record
 
 LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
 
@@ -149,7 +150,7 @@ def test_the_museum_pads_to_its_width_and_labels_first_pieces(museum, tokenizer)
 
 def test_the_museums_record_is_of_the_script_and_the_packages_that_lie_there_today(museum, root):
     result = json.loads(museum.RESULT.read_text(encoding="utf-8"))
-    assert result["recipe"] == museum.RECIPE
+    assert result["recipe"] == museum.RECIPE and museum_record.faults(root) == []
     pins = dict(re.findall(r"(?m)^([a-z-]+)==(\S+)$", (root / "tests" / "museum" / "requirements.txt").read_text(encoding="utf-8")))
     for name in ("tensorflow", "transformers", "seqeval"):
         assert result["versions"][name] == pins[name], "make museum"

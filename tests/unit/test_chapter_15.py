@@ -117,6 +117,43 @@ def test_crossings_are_the_roots_of_the_interpolated_difference(chapter):
     assert chapter["crossings"]([1, 10], [1, 2], [3, 4]) == []
 
 
+def test_lines_that_touch_cross_only_if_they_change_sides(chapter):
+    crossings = chapter["crossings"]
+    touching = [0.0, 1e-12, -1e-12]
+    for nothing in touching:
+        assert crossings([50, 200, 500], [nothing, 1, 2], [0, 0, 0]) == []  # equal at the end
+        assert crossings([50, 200, 500], [1, nothing, 2], [0, 0, 0]) == []  # touches and turns back
+        assert crossings([50, 200, 500], [1, nothing, -2], [0, 0, 0]) == pytest.approx([200])
+        assert crossings([50, 200, 500, 900], [-1, nothing, nothing, 2], [0] * 4) == pytest.approx([200])  # where they meet
+    assert crossings([1, 10], touching[:2], [0, 0]) == []
+    assert crossings([1, 100], [1e-8, -1e-8], [0, 0]) == pytest.approx([10])  # small, and yet on two sides
+
+
+def test_a_lora_that_does_nothing_and_a_base_that_moved_are_told(chapter, model):
+    base = Encoder(EncoderConfig(40, 32, 3, 4, 64, max_position_embeddings=16))
+    base.set_weights(model.encoder.get_weights())
+    chapter["adapt"](model, *chapter["SETTINGS"]["LoRA"])
+    assert chapter["lora_and_base"](model, base) == (0.0, [])
+    paths = peft.variables_by_path(model.encoder)
+    ups = [variable for path, variable in paths.items() if path.endswith("lora_b")]
+    assert len(ups) == 6
+    for variable in ups[1:]:
+        variable.assign(variable + 0.5)
+    assert chapter["lora_and_base"](model, base)[0] == 0.0  # one is still zero
+    ups[0].assign(ups[0] - 0.25)
+    assert chapter["lora_and_base"](model, base) == (0.25, [])
+    paths["blocks.1.attention.query.base.bias"].assign_add(np.ones(32))
+    assert chapter["lora_and_base"](model, base)[1] == ["blocks.1.attention.query.bias"]
+
+
+def test_the_record_of_the_same_case_and_seed_is_found_and_no_other(chapter):
+    rows = [{"task": "ner", "method": "LoRA", "rate": rate, "seed": seed, "validation": value}
+            for rate, seed, value in ((1, 1, 0.4), (1, 2, 0.5), (2, 1, 0.6))]
+    find = chapter["recorded_validation"]
+    assert (find(rows, "ner", "LoRA", 1, 1), find(rows, "ner", "LoRA", 2, 1)) == (40.0, 60.0)
+    assert find(rows, "sentiment", "LoRA", 1, 1) is None and find([], "ner", "LoRA", 1, 1) is None
+
+
 def test_a_verdict_pairs_the_seeds(chapter):
     mean, error, word = chapter["verdict"]([80.0, 70.0, 90.0], [78.0, 69.0, 87.0])
     assert (mean, error, word) == (pytest.approx(2.0), pytest.approx(1 / np.sqrt(3)), "符合")

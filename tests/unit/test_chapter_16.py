@@ -12,7 +12,7 @@ from keras import ops
 from scipy import optimize, stats
 
 from tests.unit.notebook_code import definitions
-from utils import batching, finetuning, heads, metrics, prediction, prompts, training
+from utils import batching, finetuning, heads, metrics, prediction, profiles, prompts, training
 from utils.batching import Windows
 from utils.encoder import Encoder, EncoderConfig
 
@@ -47,6 +47,17 @@ def test_the_auc_is_the_share_of_pairs_in_the_right_order(chapter):
     pairs = [1.0 if good > bad else 0.5 if good == bad else 0.0 for good in scores[labels == 1] for bad in scores[labels == 0]]
     assert chapter["auc"](scores, labels) == pytest.approx(np.mean(pairs))
     assert chapter["auc"](np.arange(4.0), np.array([0, 0, 1, 1])) == 1.0
+
+
+def test_learning_rates_are_shown_as_the_profile_of_the_record_had_them(chapter, monkeypatch, capsys):
+    rows = [{"start": "shipped", "factor": factor, "seed": 1, "validation": 0.7} for factor in (0.1, 0.3, 1.0)]
+    for name, value in {"profile": profiles.PROFILES["full"], "profiles": profiles, "STARTS": {"shipped": "起点"},
+                        "FACTORS": {"shipped": (0.1, 0.3, 1.0)}}.items():
+        monkeypatch.setitem(chapter, name, value)
+    for entry, shown in (({"rates": {"profile": "mini"}}, "1e-04"), ({"rates": {"profile": "full"}}, "3e-06"), ({}, "3e-06")):
+        monkeypatch.setitem(chapter, "records", SimpleNamespace(read_recorded=lambda number, entry=entry: entry))
+        chapter["show_rates"]("rates", rows, "shipped")
+        assert capsys.readouterr().out.startswith(f"起点： {shown} 70.0%")
 
 
 # --- bootstrap ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ import ast
 import collections
 import http.server
 import json
+import os
+import pathlib
 import shutil
 import socket
 import struct
@@ -15,7 +17,7 @@ import time
 import pytest
 from packaging.requirements import Requirement
 
-from utils import doctor, figures, machine, profiles
+from utils import colab, doctor, figures, machine, profiles
 from utils.book import __main__ as command_line
 from utils.corpora import sources
 from utils.doctor import FAIL, NOTE, OK
@@ -39,10 +41,32 @@ def only(findings):
 # --- what it must stand on ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["__init__", "book/__init__", "book/__main__", "doctor", "machine", "profiles", "errors"])
+@pytest.mark.parametrize("name", ["__init__", "book/__init__", "book/__main__", "book/publishing", "colab", "doctor", "machine", "obstacles",
+                                  "profiles", "errors"])
 def test_an_old_python_can_read_the_doctor_far_enough_to_be_told_that_it_is_old(name):
     source = (profiles.ROOT / "utils" / f"{name}.py").read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 8))
+
+
+def old_python(version):
+    """A Python of this version that runs, from PATH or from pyenv; None if there is none on this machine."""
+    found = [shutil.which(f"python{version}"), *sorted(pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))]
+    runs = (one for one in filter(None, found) if subprocess.run([one, "-c", ""], capture_output=True).returncode == 0)
+    return next(runs, None)
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10"])
+def test_an_old_python_is_told_that_it_is_old_and_sees_no_traceback(version):
+    python = old_python(version)
+    if python is None:
+        pytest.skip(f"这台机器上没有 Python {version}（PATH 与 ~/.pyenv/versions 都找过）：自检在它上面的样子这次没有看")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("PYTHONPATH", None)  # the packages of this test's Python are not those of the old one
+    done = subprocess.run([python, "-m", "utils.book", "doctor"], cwd=profiles.ROOT, env=environment, capture_output=True,
+                          text=True, encoding="utf-8")
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr, done.stderr
+    assert any(line.startswith(f"{doctor.MARKS[FAIL]} Python：{version}.") for line in done.stdout.splitlines()), done.stdout
+    assert "查不了" not in done.stdout and "Python" in done.stdout.splitlines()[-1]
 
 
 def test_the_doctor_runs_without_any_package_and_says_what_is_missing():
@@ -119,6 +143,19 @@ def test_packages_missing_or_outside_their_range_are_named_with_the_command():
     found = {finding.name: finding for finding in rest}
     assert (found["包 snownlp"].level, found["包 tensorflow"].level, found["包 jupyter-book"].level) == (FAIL, NOTE, NOTE)
     assert 'pip install "snownlp==0.12.3"' in found["包 snownlp"].remedy and "2.6.0" in found["包 tensorflow"].found
+
+
+def test_in_colab_a_package_that_comes_when_it_is_imported_is_noted_and_another_still_fails(monkeypatch):
+    there = {name: ranges.split(",")[0].lstrip("=>") for name, ranges, _ in machine.required()}
+    there |= dict.fromkeys([*colab.MODULES.values(), "tensorflow"])
+    monkeypatch.setattr(machine, "installed", there.get)
+    levels = lambda: {finding.name: finding.level for finding in doctor.check_packages()[1:]}
+    assert set(levels().values()) == {FAIL}
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    assert levels() == {f"包 {name}": NOTE for name in colab.MODULES.values()} | {"包 tensorflow": FAIL}
+    assert "自动安装" in next(finding.remedy for finding in doctor.check_packages() if finding.name == "包 seqeval")
+    # Another machine's list is judged as before: the article's environment is not made better by running the cell in Colab.
+    assert {finding.level for finding in doctor.check_packages(there.get)[1:]} == {FAIL}
 
 
 # --- TensorFlow and the device ------------------------------------------------------------------------------------------

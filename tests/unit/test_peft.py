@@ -363,8 +363,8 @@ def test_bad_arguments_list_the_valid_ones():
     for placement in ("parallel", ["houlsby"], None):
         with pytest.raises(ConfigError, match="houlsby、pfeiffer"):
             peft.adapters(model, placement=placement)
-    for size in (0, 2.5, WIDTH + 1):
-        with pytest.raises(ConfigError, match=f"size=.*1 到 {WIDTH} 的整数"):
+    for size in (0, 2.5, 4 * WIDTH + 1):
+        with pytest.raises(ConfigError, match=f"size=.*1 到 {4 * WIDTH} 的整数"):
             peft.adapters(model, size=size)
     for method in (peft.prompt_tuning, peft.deep_prompts):
         for length in (0, 1.5, "3", 33):

@@ -321,9 +321,17 @@ SHIPPED = ("config.json", "vocab.txt", "tokenizer_config.json", "model.safetenso
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
-    """The copy of the book with a hub that serves the shipped checkpoint."""
+    """The copy of the book with a hub that serves the shipped checkpoint.
+
+    A rate for BERT-base would teach this small model nothing, and what chapters assert of a trained one would not hold: in
+    the copy, `full` has the rate of `mini`.
+    """
     folder = tmp_path_factory.mktemp("book")
     with full_book(folder, {name: (profiles.CHECKPOINT / name).read_bytes() for name in SHIPPED}) as world:
+        table = folder / "utils" / "profiles.py"
+        text, changed = re.subn(r"\b3e-5\b", "1e-3", table.read_text(encoding="utf-8"))
+        assert changed == 1
+        table.write_text(text, encoding="utf-8")
         yield world, folder
 
 
@@ -350,6 +358,9 @@ def test_what_a_profile_changes_in_a_chapter_is_a_parameter_of_it_and_gives_way_
     ("13-ner", {"DATASET": "conll2003"}, ["档位 full；编码器 bert-base-cased", "训练：60 句"]),
     ("21-question-answering", {}, ["档位 full"]),
     ("14-errata", {"LIVE_SENTENCES": "20"}, ["档位： full", "20 句、3 轮"]),
+    ("16-evaluation", {"LIVE_SIZE": "160", "NEWS_SIZE": "60"}, ["档位： full", "微调的编码器", "两种算法的 logits 相差"]),
+    # Batches are four times those of `mini`, and so are the passages, of which there are twenty times PASSAGES.
+    ("17-deployment", {"PASSAGES": "30"}, ["档位 full；", "训练 600 段", "再训练的理由：报警", "已停止"]),
     # The recorded rows are those of `mini`; with the length of this model's messages they would foretell nothing.
     ("18-distribution", {}, ["档位 full", "预测 从略", "临时文件夹已删除： True"]),
 ])

@@ -13,7 +13,8 @@ from tests.unit.hub_world import DATA, MODEL, ROOT, make_world
 from tests.unit.loopback_hub import digest, status
 from tests.unit.tiny_book import LIGHT_PRELOAD, TinyBook
 from utils import profiles
-from utils.book import address, kernels, lint, pins, publication, runner, template
+from utils.book import __main__ as command_line
+from utils.book import address, kernels, lint, museum, pins, publication, runner, template
 from utils.errors import ConfigError, RunError
 
 # --- pins ---------------------------------------------------------------------------------------------------------------
@@ -145,6 +146,37 @@ def test_publication_is_refused_without_address_with_an_unpinned_entry_and_with_
                   "book.collect('main', lambda: {'x': 1}, cases=[{}])")
     (line,) = publication.faults(book.root)
     assert "main" in line and "尚无记录" in line
+
+
+def test_a_branch_is_not_published_because_it_moves_under_the_colab_copies(book, monkeypatch, capsys):
+    adopted(book.root)
+    monkeypatch.setattr(publication, "faults", lambda: [])
+    for ref, status in (("", 0), ("refs/tags/v1.0", 0), ("refs/heads/main", 1), ("refs/pull/1/merge", 1)):
+        monkeypatch.setenv("GITHUB_REF", ref)
+        assert command_line.main(["publishable"]) == status
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 1 + status and (not status or ref in lines[0] and "标签" in lines[0])
+
+
+SCRIPT = "def main():\n    return 0.5\n"
+
+
+@pytest.mark.parametrize("change, fits", [
+    (lambda text: f'"""What it does."""\n# A comment.\n{text}', True), (lambda text: text.replace("0.5", "0.6"), False)])
+def test_the_museums_record_is_stale_once_the_code_of_its_script_has_changed(book, monkeypatch, capsys, change, fits):
+    adopted(book.root)
+    monkeypatch.setattr(pins, "unpinned", lambda: [])
+    script, record = book.root / museum.SCRIPT, book.root / museum.RECORD
+    for path in (script, record):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(SCRIPT)
+    assert museum.faults(book.root) == [], "no record: chapter 14 says so itself"
+    record.write_text("{}")
+    assert "损坏" in museum.faults(book.root)[0]
+    record.write_text(json.dumps({"code": museum.code(book.root)}))
+    script.write_text(change(SCRIPT))
+    assert command_line.main(["records", "--strict"]) == (0 if fits else 1)
+    assert ("make museum" in capsys.readouterr().out) == ("make museum" in "".join(publication.faults(book.root))) == (not fits)
 
 
 # --- results of other machines ------------------------------------------------------------------------------------------

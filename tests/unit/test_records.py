@@ -262,6 +262,19 @@ def test_a_record_follows_the_helpers_that_its_function_rests_on_but_not_the_fig
     assert reasons == [] if fresh else reasons == [f"main：代码已改：utils/{helper}.py"]
 
 
+@pytest.mark.parametrize("imports", ["from utils import concept_maps", "from utils.concept_maps import rules as concept_maps"])
+def test_a_record_does_not_follow_what_a_concept_map_says(book, imports):
+    (book.root / "utils" / "concept_maps").mkdir()
+    book.helper("concept_maps/__init__", "from . import rules\n")
+    book.helper("concept_maps/rules", "RULES = 1\n")
+    book.notebook("13-ner", imports, *SOURCES)
+    chapter = recorded_now(book)
+    book.helper("concept_maps/rules", "RULES = 2\n")
+    assert recording.stale(chapter, book.root) == []
+    code = recording.tables(chapter, book.root, {})["main"].code
+    assert [name for name in code if "concept_maps" in name] == []
+
+
 def test_prose_and_the_record_switch_make_nothing_stale_but_a_used_parameter_does(book):
     used = tuple(source.replace("scale = 0.1", "scale = len(PROFILE)") for source in SOURCES)
     book.notebook("13-ner", *used)

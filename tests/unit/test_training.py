@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import textwrap
+import time
 
 import keras
 import numpy as np
@@ -101,6 +102,18 @@ def test_a_kill_while_saving_leaves_the_state_before(tmp_path, monkeypatch):
     again = trainer(make_model(), plan, state=tmp_path / "s.npz")
     again.load_state()
     assert again.step == 2 and len(again.run().losses) == 4
+
+
+def test_the_end_of_a_run_waits_for_no_thread():
+    """TensorFlow's tuning of pipelines sleeps twice as long each time, and the end of an iterator waits for it."""
+    slow = trainer(make_model(), training.Plan(steps=30, learning_rate=1e-3))
+    stream = slow._stream(30)
+    for _ in range(30):
+        next(stream)
+        time.sleep(0.1)
+    started = time.perf_counter()
+    del stream
+    assert time.perf_counter() - started < 0.5
 
 
 def test_the_schedule_equals_its_closed_form():

@@ -181,7 +181,10 @@ def test_the_commands_of_a_publication_run_here_for_one_chapter(book):
     assert refused.returncode != 0 and "make adopt" in refused.stdout
     run(book, "make adopt REPO=someone/book GPU_RUNNER=gpu")
     pin_all(book)
-    run(book, step("publish.yml", "plan", "publishable"))
+    branch = {**os.environ, "GITHUB_REF": "refs/heads/main"}  # started by hand, and no tag chosen
+    refused = subprocess.run(["bash", "-c", step("publish.yml", "plan", "publishable")], cwd=book, env=branch, capture_output=True, text=True)
+    assert refused.returncode != 0 and "refs/heads/main 不是标签" in refused.stdout
+    run(book, step("publish.yml", "plan", "publishable"), GITHUB_REF="refs/tags/v1.0")
     planned, _ = run(book, step("publish.yml", "plan", "plan"))
     assert planned["runner"] == "gpu" and json.loads(planned["chapters"]) == ["10-one"]
 

@@ -136,9 +136,9 @@ def helper_files(trees: Iterable[ast.AST | None], root: Path, exclude: Iterable[
     Args:
         trees: syntax trees of cells or statements; None (a cell that is not Python) counts as importing everything.
         root: folder that holds the package `utils`.
-        exclude: modules that are neither listed nor followed.
+        exclude: modules that are neither listed nor followed; of a package, neither are the modules in it.
     """
-    excluded, found, queue, seen = set(exclude), {}, [], set()
+    excluded, found, queue, seen = tuple(exclude), {}, [], set()
     for tree in trees:
         queue.extend(_imported_names(tree, "") if tree is not None else _all_modules(root))
     while queue:
@@ -147,7 +147,7 @@ def helper_files(trees: Iterable[ast.AST | None], root: Path, exclude: Iterable[
             continue
         seen.add(imported)
         for name, file in _files_of(imported, root):
-            if name not in found and name not in excluded:
+            if name not in found and not any(f"{name}.".startswith(f"{module}.") for module in excluded):
                 found[name] = file
                 status = file.stat()
                 queue.extend(_module_imports(name, file, (status.st_mtime_ns, status.st_size)))

@@ -11,7 +11,7 @@ from typing import Any
 from .. import profiles
 from ..errors import RunError
 from ..files import write_atomically
-from . import address, cache, pins, recording, runner
+from . import address, cache, museum, pins, recording, runner
 from .chapters import Chapter, all_chapters
 from .dependencies import digest
 from .results import ChapterResult
@@ -27,7 +27,18 @@ def faults(root: Path = profiles.ROOT) -> list[str]:
     lines += [f"{name} 没有钉在一个提交上：在能访问模型库的机器上运行 make pin" for name in pins.unpinned()]
     for name, reasons in recording.stale_all(root).items():
         lines += [f"{name}：记录不能用：{reason}（make record）" for reason in reasons]
-    return lines
+    return lines + [f"博物馆（第 14 章）：记录不能用：{reason}（make museum）" for reason in museum.faults(root)]
+
+
+def moving_ref(ref: str) -> list[str]:
+    """Why a workflow must not publish what it was started for: Colab copies fetch the book by name, and a branch moves.
+
+    Args:
+        ref: GITHUB_REF, such as "refs/tags/v1.0"; empty outside a workflow.
+    """
+    if not ref or ref.startswith("refs/tags/"):
+        return []
+    return [f"{ref} 不是标签：Colab 副本按名字取本书，分支以后会移动。推送一个标签 v…，或手动启动时选一个标签"]
 
 
 def plan(root: Path = profiles.ROOT) -> list[str]:

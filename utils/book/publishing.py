@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from .. import profiles
@@ -41,7 +42,7 @@ def publishable(options: argparse.Namespace) -> int:
     """Say what stands in the way of publication."""
     from . import publication
 
-    faults = publication.faults()
+    faults = [*publication.moving_ref(os.environ.get("GITHUB_REF", "")), *publication.faults()]
     print("\n".join([*faults, f"不能发布：{len(faults)} 处要先解决。"] if faults else ["可以发布。"]))
     return 1 if faults else 0
 

@@ -70,14 +70,14 @@ def adapters(model: keras.Model, size: int = 16, placement: str = "houlsby") -> 
 
     Args:
         model: an `Encoder` or a model of `utils.heads`.
-        size: width of the bottleneck, at most that of the encoder.
+        size: width of the bottleneck, at most four times that of the encoder.
         placement: "houlsby", which trains all LayerNorms of the encoder too, or "pfeiffer".
 
     Raises:
         ConfigError: an unknown placement (the message lists the valid ones), a size that is no use.
     """
     encoder = encoder_of(model)
-    size = whole("size", size, encoder.config.hidden_size)
+    size = whole("size", size, 4 * encoder.config.hidden_size)
     if placement not in list(PLACES):  # a list could not be looked up in a dict
         raise ConfigError(f"没有名为 {placement!r} 的位置 placement；可选：{'、'.join(PLACES)}")
     adaptation = Adaptation(model, "adapters", {"size": size, "placement": placement})
