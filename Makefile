@@ -63,7 +63,7 @@ doctor: ## 自检：这台机器能不能运行本书，每一行写明怎么办
 	@if test -x .venv/bin/python; then $(BOOK) doctor; else python3 -m utils.book doctor; fi
 
 pretrain: setup ## 重新预训练随书的检查点，可中断后继续
-	@.venv/bin/python -m utils.book.pretrain $(OPTIONS)
+	@.venv/bin/python -m utils.book.pretrain_run $(OPTIONS)
 
 livebox: setup ## 重新生成第 13 章网页输入框的模型（int8），可中断后继续
 	@.venv/bin/python -m utils.book.livebox $(OPTIONS)

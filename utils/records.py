@@ -70,6 +70,9 @@ def _check_table(name: str, table: dict[str, Any]) -> None:
     checked = table.get("checked", {"rows": 0, "date": ""})
     if not isinstance(checked["rows"], int) or not isinstance(checked["date"], str):
         raise TypeError(f"{name}: checked")
+    compared = table.get("compared", {"date": "", "chapters": 0})
+    if not isinstance(compared["date"], str) or not isinstance(compared["chapters"], int):
+        raise TypeError(f"{name}: compared")
     if missing := {"processor", "cores"} - table["hardware"].keys():
         raise KeyError(f"{name}: {', '.join(sorted(missing))}")
 

@@ -25,6 +25,7 @@ from .optimizers import NO_DECAY as NO_DECAY
 from .optimizers import AdamW, WarmupDecay
 from .progress import Progress
 
+
 @dataclass(frozen=True)
 class Plan:
     """How to train. Defaults are BERT's for fine-tuning, where it states them (Devlin et al. 2019, appendix A).

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-DEVIATIONS = 2  # of the seeds, that a lead must reach to count
+DEVIATIONS = 2  # of the seeds (in `paired`: standard errors), that a lead must reach to count
 
 
 def verdict(name: str, values: Sequence[float], rival: str, bar: float, scale: float = 100) -> str:
@@ -27,6 +27,17 @@ def verdict(name: str, values: Sequence[float], rival: str, bar: float, scale: f
     else:
         word = "没有明显赢过" if gap < DEVIATIONS * spread else "赢过"
     return f"结论：{name}（{len(values)} 次运行）{word}“{rival}”，差 {scale * gap:+.1f}"
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, str]:
+    """Two methods by the same seeds: mean difference, its standard error, and 更高, 更低 or 分不出 (two errors must be passed).
+
+    Args:
+        ours, theirs: scores, one a seed, in the same order of seeds; two seeds or more.
+    """
+    gaps = np.asarray(ours, float) - np.asarray(theirs, float)
+    mean, error = float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
+    return mean, error, "分不出" if abs(mean) <= DEVIATIONS * error else "更高" if mean > 0 else "更低"
 
 
 def verdict_on_best(name: str, rows: Sequence[Mapping[str, float]], rivals: Mapping[str, Mapping[str, float]],

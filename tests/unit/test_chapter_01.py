@@ -107,13 +107,17 @@ def test_a_length_rule_follows_the_lengths_and_not_the_words(chapter):
     assert chapter["threshold_rule"](values, np.array([1, 1, 0, 0])) == (150.0, -1)
 
 
-def test_the_verdict_uses_the_standard_error_of_the_paired_differences(chapter):
-    ours, theirs = np.array([0.80, 0.82, 0.84]), np.array([0.70, 0.73, 0.73])
-    mean, error, word = chapter["verdict"](ours, theirs)
-    assert mean == pytest.approx(0.1) and error == pytest.approx(stats.sem(ours - theirs)) and word == "更高"
-    assert chapter["verdict"](theirs, ours)[2] == "更低"
-    assert chapter["verdict"]([0.8, 0.7, 0.9], [0.7, 0.8, 0.9])[2] == "分不出"
-    assert chapter["verdict"](ours, ours)[2] == "分不出"
+def test_labels_are_saved_only_where_the_rival_needs_more_of_them_and_the_scores_differ(chapter):
+    label_verdict = chapter["label_verdict"]
+    assert label_verdict(500, 401.0, "更低") == "没有省标注" and label_verdict(500, 500.0, "更低") == "没有省标注"
+    assert label_verdict(500, 900.0, "更高") == "省了标注" and label_verdict(2000, None, "更高") == "省了标注"
+    assert label_verdict(100, 133.0, "分不出") == "分不出省没省" == label_verdict(100, None, "分不出")
+
+
+def test_the_gain_over_the_majority_is_counted_in_binomial_standard_errors(chapter):
+    labels = np.array([1] * 60 + [0] * 40)
+    assert chapter["gain_in_errors"](0.7, labels) == pytest.approx(0.1 / (stats.binom(100, 0.7).std() / 100))
+    assert chapter["gain_in_errors"](0.6, labels) == pytest.approx(0)
 
 
 def test_the_result_table_gives_means_and_spread_over_seeds(chapter):

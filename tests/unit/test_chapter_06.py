@@ -10,6 +10,7 @@ from keras import ops
 from tests.unit.notebook_code import CHAPTERS, definitions
 from utils import metrics, peft
 from utils.encoder import Encoder, EncoderConfig
+from utils.verdicts import paired
 
 PAGE = "1-concepts/06-peft"
 
@@ -17,7 +18,7 @@ PAGE = "1-concepts/06-peft"
 @pytest.fixture(scope="module")
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
-    names = {"np": np, "keras": keras, "ops": ops, "metrics": metrics, "peft": peft, "WIDTH": 4}
+    names = {"np": np, "keras": keras, "ops": ops, "metrics": metrics, "peft": peft, "WIDTH": 4, "paired": paired}
     cells = json.loads((CHAPTERS / f"{PAGE}.ipynb").read_text(encoding="utf-8"))["cells"]
     methods = next(source for cell in cells if (source := "".join(cell["source"])).startswith("METHODS = {"))
     exec(methods.partition("\n\n\n")[0], names)
@@ -117,7 +118,7 @@ def test_methods_are_compared_with_the_head_seed_by_seed_and_two_standard_errors
     rows = [{"method": m, "seed": s, "test": t} for m, values in scores.items() for s, t in enumerate(values)][::-1]
     lines = chapter["minus_head"](rows).splitlines()
     assert len(lines) == 3 and lines[2].startswith("LoRA减只训练分类头：平均 +1.3，标准误差 0.3（各种子 ")
-    assert [line[-3:] for line in lines] == ["）：低", "分不出", "）：高"]
+    assert [line[-3:] for line in lines] == ["：更低", "分不出", "：更高"]
 
 
 def test_the_live_run_stands_beside_every_recorded_seed_of_the_same_method(chapter):

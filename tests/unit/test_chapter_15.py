@@ -17,6 +17,7 @@ from tests.unit.notebook_code import definitions
 from utils import batching, finetuning, metrics, peft
 from utils.encoder import Encoder, EncoderConfig
 from utils.heads import TokenClassifier
+from utils.verdicts import paired
 
 PAGE = "3-code/15-peft-in-practice"
 CONSTANTS = ("SETTINGS", "EXPECTED", "CURVE", "FACTORS", "TASKS")
@@ -25,7 +26,7 @@ CONSTANTS = ("SETTINGS", "EXPECTED", "CURVE", "FACTORS", "TASKS")
 @pytest.fixture(scope="module")
 def chapter():
     """Namespace with every function and some constants of the notebook; no cell is executed."""
-    names = {"np": np, "keras": keras, "peft": peft, "finetuning": finetuning, "metrics": metrics, "batching": batching,
+    names = {"np": np, "keras": keras, "peft": peft, "paired": paired, "finetuning": finetuning, "metrics": metrics, "batching": batching,
              "pathlib": pathlib, "tempfile": tempfile, "save_file": save_file, "number": keras.ops.convert_to_numpy, "SIZES": {50: 8, 600: 2}}
     return definitions(PAGE, names, CONSTANTS)
 
@@ -152,13 +153,6 @@ def test_the_record_of_the_same_case_and_seed_is_found_and_no_other(chapter):
     find = chapter["recorded_validation"]
     assert (find(rows, "ner", "LoRA", 1, 1), find(rows, "ner", "LoRA", 2, 1)) == (40.0, 60.0)
     assert find(rows, "sentiment", "LoRA", 1, 1) is None and find([], "ner", "LoRA", 1, 1) is None
-
-
-def test_a_verdict_pairs_the_seeds(chapter):
-    mean, error, word = chapter["verdict"]([80.0, 70.0, 90.0], [78.0, 69.0, 87.0])
-    assert (mean, error, word) == (pytest.approx(2.0), pytest.approx(1 / np.sqrt(3)), "符合")
-    assert chapter["verdict"]([78.0, 69.0, 87.0], [80.0, 70.0, 90.0])[2] == "相反"
-    assert chapter["verdict"]([80.0, 70.0, 90.0], [70.0, 80.0, 88.0])[2] == "分不出"
 
 
 def rows_for(scores):

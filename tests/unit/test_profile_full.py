@@ -359,8 +359,6 @@ def test_what_a_profile_changes_in_a_chapter_is_a_parameter_of_it_and_gives_way_
     ("21-question-answering", {}, ["档位 full"]),
     ("14-errata", {"LIVE_SENTENCES": "20"}, ["档位： full", "20 句、3 轮"]),
     ("16-evaluation", {"LIVE_SIZE": "160", "NEWS_SIZE": "60"}, ["档位： full", "微调的编码器", "两种算法的 logits 相差"]),
-    # Batches are four times those of `mini`, and so are the passages, of which there are twenty times PASSAGES.
-    ("17-deployment", {"PASSAGES": "30"}, ["档位 full；", "训练 600 段", "再训练的理由：报警", "已停止"]),
     # The recorded rows are those of `mini`; with the length of this model's messages they would foretell nothing.
     ("18-distribution", {}, ["档位 full", "预测 从略", "临时文件夹已删除： True"]),
 ])

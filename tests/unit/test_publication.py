@@ -151,11 +151,11 @@ def test_publication_is_refused_without_address_with_an_unpinned_entry_and_with_
 def test_a_branch_is_not_published_because_it_moves_under_the_colab_copies(book, monkeypatch, capsys):
     adopted(book.root)
     monkeypatch.setattr(publication, "faults", lambda: [])
-    for ref, status in (("", 0), ("refs/tags/v1.0", 0), ("refs/heads/main", 1), ("refs/pull/1/merge", 1)):
+    for ref, code in (("", 0), ("refs/tags/v1.0", 0), ("refs/heads/main", 1), ("refs/pull/1/merge", 1)):
         monkeypatch.setenv("GITHUB_REF", ref)
-        assert command_line.main(["publishable"]) == status
+        assert command_line.main(["publishable"]) == code
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 1 + status and (not status or ref in lines[0] and "标签" in lines[0])
+        assert len(lines) == 1 + code and (not code or ref in lines[0] and "标签" in lines[0])
 
 
 SCRIPT = "def main():\n    return 0.5\n"

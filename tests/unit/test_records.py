@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.tiny_book import TinyBook
 from utils import profiles, records
-from utils.book import recording, statements
+from utils.book import recording, report, statements
 from utils.book.chapters import find
 from utils.book.dependencies import CodeCell
 from utils.corpora import sources
@@ -321,3 +321,18 @@ def test_a_table_collected_twice_is_an_error(book):
     book.notebook("13-ner", *SOURCES, SOURCES[4])
     with pytest.raises(RunError, match="两处"):
         recording.tables(find(["13"], book.root)[0], book.root, {})
+
+
+def test_the_list_says_on_what_a_table_rests_whose_code_has_changed_since(book):
+    book.notebook("13-ner", *SOURCES)
+    chapter = recorded_now(book)
+    file = records.recorded_file(13)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for addition, shown in (({}, "有效"), ({"compared": {"date": "2026-11-28", "chapters": 27}}, "有效（2026-11-28 新旧代码各执行 27 本笔记本，打印的结果逐位相同）")):
+        content["tables"]["main"] |= addition
+        file.write_text(json.dumps(content), encoding="utf-8")
+        assert report.record_list([chapter], {chapter.id: {"main": []}}).rstrip().endswith(shown)
+    content["tables"]["main"]["compared"] = {"date": 3, "chapters": 27}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(RunError, match="compared"):
+        records.read_recorded(13)

@@ -1,4 +1,4 @@
-"""`python -m utils.book.pretrain`: train the shipped checkpoint again, resume after a kill, export it with its card.
+"""How the shipped checkpoint is trained, and resumed after a kill; the command, and what it writes, is `pretrain_run`.
 
 State and milestones live in `_build/pretrain/`, out of git. The finished folder is `utils/assets/checkpoint/`. `train`
 goes on from any state of the same shapes: `pretrain_run` sees to it that it is one of the same recipe and text.
@@ -6,22 +6,16 @@ goes on from any state of the same shapes: `pretrain_run` sees to it that it is 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-import math
 import os
-import platform
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from .. import corpora, training
-from ..errors import RunError
-from ..pretraining import Recipe, TextStream, batch_shape, build_model, build_vocabulary, masked_batches, masked_loss, masked_scores
-from ..profiles import CHECKPOINT, ROOT
+from ..pretraining import Recipe, TextStream, build_model, build_vocabulary, masked_batches, masked_loss, masked_scores
+from ..profiles import ROOT
 
 WORK = ROOT / "_build" / "pretrain"
 MILESTONES = (0.05, 0.1, 0.25, 0.5, 1.0)  # shares of the steps whose weights are kept for chapter 4
@@ -90,54 +84,3 @@ def curve(history: training.History, points: int = 200) -> list[dict]:
     losses = np.array(history.losses)
     parts = np.array_split(np.arange(len(losses)), min(points, len(losses)))
     return [{"step": int(p[-1]) + 1, "loss": round(float(losses[p].mean()), 4)} for p in parts]
-
-
-def export(trainer: training.Trainer, stream: TextStream, recipe: Recipe, data_hash: str, folder: Path) -> None:
-    """Write the Hugging Face folder (half precision), `training.json` with the curve, and the card."""
-    from .. import checkpoints
-
-    side = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(side, ignore_errors=True)
-    checkpoints.save(trainer.model, side, vocabulary=stream.vocabulary, dtype="float16")
-    history = trainer.history
-    tokens = sum(math.prod(batch_shape(recipe, step)) for step in range(trainer.step))
-    facts = {
-        "recipe": asdict(recipe),
-        "data_sha256": data_hash,
-        "corpora": {name: corpora.fingerprint(name) for name in ("people_daily", "reviews")},
-        "characters": int(stream.ids.shape[1]),
-        "tokens": int(tokens),
-        "seconds": round(history.seconds),
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "final": next(row for row in history.evaluations if row["step"] == history.best_step),
-        "curve": curve(history),
-        "evaluations": history.evaluations,
-    }
-    (side / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf8")
-    template = (Path(__file__).parent / "checkpoint_card.md").read_text(encoding="utf8")
-    card = template.format(parameters=trainer.model.count_params(), vocabulary=len(stream.vocabulary), **facts)
-    (side / "README.md").write_text(card, encoding="utf8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(side, folder)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="updates in all")
-    parser.add_argument("--out", type=Path, default=CHECKPOINT, help="folder to write")
-    options = parser.parse_args()
-    recipe = Recipe(steps=options.steps)
-    trainer, stream, data_hash = train(recipe)
-    if trainer.step < recipe.steps:
-        raise RunError(f"预训练停在第 {trainer.step} 步；再运行一次会从这里继续")
-    export(trainer, stream, recipe, data_hash, options.out)
-    print(f"检查点写好了：{options.out}；验证集遮盖位置的准确率 {trainer.history.evaluations[-1]['accuracy']:.3f}")
-
-
-if __name__ == "__main__":
-    # The command is `pretrain_run.main`, which checks whose the state is and says what was exported. `main` above waits
-    # for the next recording of chapter 4: all of its tables rest on this file, and a change here would make them stale.
-    raise SystemExit(__import__("utils.book.pretrain_run", fromlist=["main"]).main())
-
-if __name__ == "__main__":
-    main()

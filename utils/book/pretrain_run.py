@@ -1,24 +1,24 @@
 """The command behind `make pretrain`: whose state lies in `_build/pretrain/`, and the way from there to the finished folder.
 
-`pretrain` trains and writes the folder. Here stands for which recipe and texts its state and milestones were made
-(`plan.json` beside them); those of another are refused. It is a module of its own because every recorded table of chapter 4
-rests on all statements of `pretrain`, and none on these.
+`pretrain` trains. Here the finished folder is written, and here stands for which recipe and texts its state and milestones were made
+(`plan.json` beside them); those of another are refused. The tables of chapter 4 rest on `pretrain`, and none on this.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from .. import corpora, machine
+from .. import checkpoints, corpora, machine
 from ..errors import BookError, ConfigError, DataError
 from ..files import write_atomically
-from ..pretraining import Recipe, TextStream
+from ..pretraining import Recipe, TextStream, batch_shape
 from ..profiles import CHECKPOINT, ROOT
 from ..training import Trainer
 from . import pretrain, recording
@@ -85,17 +85,6 @@ def claim(wanted: dict, folder: Path) -> None:
     write_atomically(path, _json({**(found or {}), **wanted}))
 
 
-def milestones(wanted: dict) -> dict[int, Path]:
-    """Step -> file of the weights kept on the way; empty if what lies there is not of `wanted`."""
-    try:
-        found = read_plan()
-    except DataError:
-        return {}
-    if found is None or differences(found, wanted):
-        return {}
-    return {int(path.stem.removeprefix("step-")): path for path in stored() if path.stem.removeprefix("step-").isdigit()}
-
-
 def discard() -> None:
     """Remove state, milestones and plan, and nothing else: a finished folder may lie beside them."""
     for path in [*stored(), *pretrain.WORK.glob("step-*.partial"), pretrain.WORK / PLAN]:  # the plan last: it tells whose the rest is
@@ -117,21 +106,37 @@ def card(facts: dict, parameters: int, vocabulary: int) -> str:
         parameters: how many numbers the model has.
         vocabulary: how many pieces.
     """
-    template = (Path(__file__).parent / "checkpoint_card.md").read_text(encoding="utf-8")
+    template = (Path(__file__).parent / "checkpoint_card.md").read_text(encoding="utf8")
     return template.format(parameters=parameters, vocabulary=vocabulary, **facts)
 
 
 def export(trainer: Trainer, stream: TextStream, recipe: Recipe, data_hash: str, folder: Path) -> dict:
-    """Write the finished folder with the machine on its card; the old one stands until the new one is complete.
+    """Write the Hugging Face folder (half precision), `training.json` with the curve, and the card.
+
+    The old folder stands until the new one is complete.
 
     Returns:
         content of `training.json`; "final" are the scores of the weights that were written.
     """
-    side = folder.with_name(folder.name + ".new")
-    pretrain.export(trainer, stream, recipe, data_hash, side)
-    facts = json.loads((side / "training.json").read_text(encoding="utf-8")) | {"hardware": hardware()}
-    write_atomically(side / "training.json", _json(facts))
-    write_atomically(side / "README.md", card(facts, trainer.model.count_params(), len(stream.vocabulary)).encode())
+    side = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(side, ignore_errors=True)
+    checkpoints.save(trainer.model, side, vocabulary=stream.vocabulary, dtype="float16")
+    history = trainer.history
+    tokens = sum(math.prod(batch_shape(recipe, step)) for step in range(trainer.step))
+    facts = {
+        "recipe": asdict(recipe),
+        "data_sha256": data_hash,
+        "corpora": {name: corpora.fingerprint(name) for name in ("people_daily", "reviews")},
+        "characters": int(stream.ids.shape[1]),
+        "tokens": int(tokens),
+        "seconds": round(history.seconds),
+        "hardware": hardware(),
+        "final": next(row for row in history.evaluations if row["step"] == history.best_step),
+        "curve": pretrain.curve(history),
+        "evaluations": history.evaluations,
+    }
+    (side / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf8")
+    (side / "README.md").write_text(card(facts, trainer.model.count_params(), len(stream.vocabulary)), encoding="utf8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(side, folder)
     return facts
@@ -162,7 +167,7 @@ def _json(value: dict) -> bytes:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m utils.book.pretrain", description=pretrain.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m utils.book.pretrain_run", description=__doc__)
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="updates in all")
     parser.add_argument("--out", type=Path, default=CHECKPOINT, help="folder to write")
     parser.add_argument("--again", action="store_true", help="throw away the stored state and start afresh")
@@ -179,3 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     final = facts["final"]
     print(f"检查点写好了：{folder}；存下的是第 {final['step']} 步的参数，验证集遮盖位置的准确率 {final['accuracy']:.3f}")
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
