@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Tokens
@@ -42,18 +43,21 @@ class EntityScores:
 
 def _check_tags(tags: list[str], where: str = "") -> None:
     """Refuse labels that are not IOB2, before seqeval makes something else of them."""
-    for place, tag in enumerate(tags, start=1):
-        if tag == "O":
-            continue
-        kind = tag[2:] if isinstance(tag, str) and tag[:2] in ("B-", "I-") else ""
-        if not kind or kind != kind.strip("-"):
+    names = [str(tag) for tag in tags]
+    for tag in dict.fromkeys(names):  # each name once: a corpus has millions of tags
+        kind = tag[2:] if tag[:2] in ("B-", "I-") else ""
+        if tag != "O" and (not kind or kind != kind.strip("-")):
+            place = names.index(tag) + 1
             raise DataError(f"{where}第 {place} 个标签 {tag!r} 不是 O、B-类型 或 I-类型；其他标注方案请先转成 IOB2")
 
 
-def _extract(tags: list[str], mode: str) -> list[Entity]:
+@lru_cache(maxsize=2**15)  # the tags of one test set are scored against again and again
+def _extract(tags: tuple[str, ...], mode: str) -> tuple[Entity, ...]:
+    if set(tags) <= {"O"}:
+        return ()
     if mode == "strict":
-        return [(found.tag, found.start, found.end) for found in Tokens(list(tags), IOB2).entities] if tags else []
-    return [(kind, first, last + 1) for kind, first, last in get_entities(list(tags))]
+        return tuple((found.tag, found.start, found.end) for found in Tokens(list(tags), IOB2).entities)
+    return tuple((kind, first, last + 1) for kind, first, last in get_entities(list(tags)))
 
 
 def entities(tags: list[str]) -> list[Entity]:
@@ -63,7 +67,7 @@ def entities(tags: list[str]) -> list[Entity]:
         DataError: a tag is not IOB2.
     """
     _check_tags(tags)
-    return _extract(tags, "strict")
+    return list(_extract(tuple(tags), "strict"))
 
 
 def _ratios(right: int, predicted: int, true: int) -> TypeScore:
@@ -97,7 +101,7 @@ def entity_scores(true: list[list[str]], predicted: list[list[str]], mode: str =
             )
         _check_tags(true_tags, f"第 {number} 句（标注）：")
         _check_tags(predicted_tags, f"第 {number} 句（预测）：")
-        expected, found = set(_extract(true_tags, mode)), set(_extract(predicted_tags, mode))
+        expected, found = (set(_extract(tuple(tags), mode)) for tags in (true_tags, predicted_tags))
         for name, group in (("true", expected), ("predicted", found), ("right", expected & found)):
             counts[name].update(kind for kind, _, _ in group)
     per_type = {
