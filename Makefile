@@ -10,6 +10,7 @@ export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_ := 268435456
 
+GPU_LOCK := utils/book/gpu.lock
 PIP_AUDIT := pip-audit==2.9.0
 COLAB_PYTHON := python3
 
@@ -28,7 +29,7 @@ test: setup-tests ## 全部测试
 ci: ## 装上测试要的浏览器、node 与 poppler（Debian、Ubuntu），再运行全部测试
 	@.ci/run
 
-soak: setup-tests ## 耐久测试，全部做完（反复强杀、磁盘满、坏输入各一万例），要一两个小时
+soak: setup-tests ## 耐久测试，全部做完（反复强杀、磁盘满、坏输入各一万例），要几个小时
 	@BOOK_SOAK=1 .venv/bin/python -m pytest -m "soak or scaled" $(OPTIONS)
 
 serve: setup ## 在本机看建好的网站，可加 PORT=8001
@@ -93,8 +94,7 @@ publish: setup ## 由别的机器执行的结果生成网站和清单：make pub
 	@$(BOOK) publish "$(RESULTS)" $(OPTIONS)
 
 gpu: setup ## 把 TensorFlow 用的 CUDA 库装进 .venv（Linux，有 NVIDIA 驱动）
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		"tensorflow[and-cuda]==$$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("tensorflow"))')"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(GPU_LOCK)
 
 compat: setup-tests ## 另建 Colab 版本的环境，在那里运行单元测试（tests/unit）和三章
 	@sh tests/compat/compat.sh $(OPTIONS)
@@ -105,13 +105,15 @@ container: ## 在 Colab 的容器里用它自己的 Python 执行各章，可加
 audit: setup-tests ## 已知漏洞；有包查不了也算失败
 	@.venv/bin/python -m uv tool run --quiet $(PIP_AUDIT) --strict --disable-pip --require-hashes -r requirements.lock
 	@.venv/bin/python -m uv tool run --quiet $(PIP_AUDIT) --strict --disable-pip --require-hashes -r tests/requirements.lock
+	@.venv/bin/python -m uv tool run --quiet $(PIP_AUDIT) --strict --disable-pip --require-hashes -r $(GPU_LOCK)
 
 issue: ## 每周检查失败时开一个议题（由工作流设 GH_TOKEN、GH_REPO、RUN_URL）
 	@gh issue create --title "每周检查失败 (weekly check failed)" --body "$(RUN_URL)"
 
-lock: setup-tests ## 由 requirements.txt 重新生成两个锁文件
+lock: setup-tests ## 由 requirements.txt 重新生成三个锁文件
 	@$(LOCK) requirements.txt --output-file requirements.lock
 	@$(LOCK) tests/requirements.txt --constraints requirements.lock --output-file tests/requirements.lock
+	@echo "tensorflow[and-cuda]" | $(LOCK) - --constraints requirements.lock --output-file $(GPU_LOCK)
 
 clean: ## 删除执行结果与网站（不动 .venv）
 	@test ! -x .venv/bin/python || $(BOOK) clean

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 SOAK = bool(os.environ.get("BOOK_SOAK"))
 scaled = pytest.mark.scaled
 PART = 10  # continuous integration runs one part in so many, unless a test says otherwise
+CASES = 10_000  # of every property-based test
 
 
 def rounds(full, part=None):
@@ -21,13 +22,13 @@ def rounds(full, part=None):
     return full if SOAK else max(1, full // PART) if part is None else part
 
 
-def cases(part: int, full: int = 10_000) -> settings:
-    """Settings of a property-based test: `full` examples under `make soak`, else `part`, the same ones every time.
+def cases(part: int) -> settings:
+    """Settings of a property-based test: `CASES` examples under `make soak`, else `part`, the same ones every time.
 
     Only `make soak` looks for the smallest failing example, which can take minutes.
     """
     phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if SOAK else [])]
     return settings(
-        max_examples=rounds(full, part), deadline=None, derandomize=not SOAK, database=None, phases=phases,
+        max_examples=rounds(CASES, part), deadline=None, derandomize=not SOAK, database=None, phases=phases,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )

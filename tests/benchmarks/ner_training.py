@@ -103,7 +103,7 @@ def run_contender(name: str, folder: str, sentences: int, epochs: int, until: fl
     result["sentences_per_second"] = seen / seconds
     result["f1"] = result["epochs"][-1]["f1"]
     if until:
-        result["seconds_until_equal"] = seconds if result["f1"] >= until else None
+        result["seconds_until_equal"] = seconds if f1 >= until else None
     if extra:
         reached = extra["flops_per_epoch"] * seen / sentences / seconds
         result |= extra | {"share_of_peak": reached / extra["peak_flops"], **breakdown(Path(folder), data["train"])}
@@ -134,13 +134,27 @@ def main() -> None:
         result["sizes"][size] = {"contenders": rows, "ratios": ratios(rows)}
         for name, ratio in result["sizes"][size]["ratios"].items():
             print(f"{size}: book / {name} = {ratio:.2f}", flush=True)
+        if options.until_equal:
+            missed = not_reached(rows)
+            result["sizes"][size] |= {"until_equal": options.until_equal, "not_reached": missed}
+            for name, best in missed.items():
+                print(f"{size} {name}: 未达到 F1 {options.until_equal:g}（{'运行失败' if best is None else f'最好 {best:.3f}'}）", flush=True)
         if "share_of_peak" in rows.get("book", {}):
             print(f"{size}: share of the matrix-product peak = {rows['book']['share_of_peak']:.2f}", flush=True)
     common.finish("ner_training", result, options.keep)
 
 
+def not_reached(rows: dict) -> dict[str, float | None]:
+    """Whose training ended without the score of `--until-equal`: name -> best F1 of an epoch, None if the run failed."""
+    return {name: max((epoch["f1"] for epoch in row.get("epochs", ())), default=None) for name, row in rows.items()
+            if row.get("seconds_until_equal") is None}
+
+
 def ratios(rows: dict) -> dict[str, float]:
-    """Speed of the book over that of each other; with `--until-equal`, of the times until the score was reached."""
+    """Speed of the book over that of each other; with `--until-equal`, of the times until the score was reached.
+
+    Who failed has no ratio, and who never reached the score (`not_reached`) none of times.
+    """
     found = {}
     for name, row in rows.items():
         if name == "book" or "error" in row or "error" in rows.get("book", {"error": ""}):

@@ -160,7 +160,7 @@ def test_the_stamp_knows_every_staged_file(book):
 
 
 def test_no_chapter_of_the_real_site_needs_3_gibibytes(real_build, root):
-    """The least machine of the book has 4 GiB; measured is each kernel's largest resident memory."""
+    """The least machine of the book has 4 GiB; measured is the most that a kernel held with the processes below it."""
     shown = dict(re.findall(r"^(\S+/\S+|index)  +(?:完成|缓存|失败)  +[\d.]+  +([\d.]+|–)", real_build.stdout, re.MULTILINE))
     assert len(shown) >= len(list(root.glob("chapters/[0-9]-*/*.ipynb"))), real_build.stdout[-3000:]
     measured = {chapter: float(memory) for chapter, memory in shown.items() if memory != "–"}

@@ -111,7 +111,8 @@ def test_from_a_file_it_says_what_to_do(browser, site):
     with opened(browser, site.as_uri()) as page:
         page.goto(page_of(site.as_uri()))
         settle(page)
-        assert "make serve" in page.locator(".livebox").inner_text()
+        advice = page.locator(".livebox").inner_text()
+        assert all(part in advice for part in ("index.html", "python -m http.server", "http://localhost:8000", "make serve")), advice
         assert page.locator("form.livebox").count() == 0 and page.faults == []
 
 

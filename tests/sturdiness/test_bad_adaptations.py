@@ -64,7 +64,7 @@ arguments = st.one_of(
 
 
 @scaled
-@cases(60, full=2_000)
+@cases(60)  # each takes a tenth of a second: a model is adapted, asked and set free
 @given(arguments)
 def test_arguments_make_an_adaptation_or_are_refused(model, given_arguments):
     method, settings = given_arguments
@@ -80,7 +80,7 @@ def test_arguments_make_an_adaptation_or_are_refused(model, given_arguments):
 
 
 @scaled
-@cases(60, full=2_000)
+@cases(60)  # likewise
 @given(st.data())
 def test_a_damaged_file_is_loaded_or_refused_and_leaves_the_model_as_it_was(model, files, tmp_path, data):
     tensors, about, content = files[data.draw(st.sampled_from([*METHODS]))]

@@ -29,6 +29,13 @@ def test_ratios_are_speeds_of_the_book_over_the_others_and_skip_who_failed():
     assert found == {"book / pipeline, sentences per second": 2.0, "book / pipeline, p50 of one": 4.0, "book / pipeline, p95 of one": 3.0}
 
 
+def test_who_never_reached_the_score_is_named_with_the_best_it_came_to():
+    epochs = [{"f1": 0.1}, {"f1": 0.7}, {"f1": 0.6}]
+    rows = {"book": {"seconds_until_equal": 5.0, "epochs": epochs}, "keras": {"seconds_until_equal": None, "epochs": epochs},
+            "article": {"error": "exit status 1"}}
+    assert ner_training.not_reached(rows) == {"keras": 0.7, "article": None}
+
+
 def test_agreement_counts_characters_and_knows_which_sentences_were_left_out():
     reference = [[0, 1, 2], [3], [4, 5]]
     assert prediction.agreement(reference, {"tags": [[0, 1, 9], [3], [4, 5]]}) == pytest.approx(5 / 6)

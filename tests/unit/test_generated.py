@@ -86,6 +86,31 @@ def test_the_speed_that_was_kept_is_shown_with_its_ratios_and_date(tmp_path):
     assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
 
 
+def speed_of(tmp_path, **size):
+    """The table of a kept benchmark of one size."""
+    file = tmp_path / "chapters" / "_recorded" / "speed" / "ner_training.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"date": "2026-11-27T01:00:00+00:00", "cores": 2, "sizes": {"4x256": size}}))
+    return generated.speed_table(tmp_path, [])
+
+
+def test_aims_that_were_missed_or_not_measured_are_named_and_those_that_were_reached_are_not(tmp_path):
+    reached = speed_of(tmp_path, contenders={"book": {"share_of_peak": 0.6}}, ratios={"article": 4.0, "pytorch": 1.5, "keras": 2.0})
+    assert "4 倍、" in reached and "都达到了" in reached and "未达到" not in reached
+    missed = speed_of(tmp_path, contenders={"book": {"share_of_peak": 0.374}}, ratios={"article": 4.1, "keras": 1.98})
+    listed = missed.rpartition("**未达到**")[2]
+    assert "文章" not in listed and "都达到了" not in missed
+    for line in ("4x256，PyTorch 的循环的 1.5 倍（没有量出）", "4x256，Keras 的默认做法的 2 倍（量得 1.98 倍）", "4x256，峰值的 60%（量得 37.4%）"):
+        assert line in listed
+
+
+def test_who_never_reached_the_score_has_a_row_of_its_own(tmp_path):
+    table = speed_of(tmp_path, contenders={"book": {"error": "exit status 1"}, "keras": {"error": "exit status 1"}}, ratios={},
+                     until_equal=0.85, not_reached={"pytorch": 0.8125, "keras": None})
+    assert "未达到实体 F1 0.85，PyTorch，transformers 示例的默认值 | 最好 0.812 |" in table
+    assert "未达到实体 F1 0.85，KerasHub 与 `fit` 的默认值 | 运行失败 |" in table
+
+
 def test_every_kept_speed_has_a_name_for_the_reader():
     shown = generated.speed_table(profiles.ROOT, [])
     assert not re.search(r"sentences per second|of one|nothing_changed|article|pytorch", shown)

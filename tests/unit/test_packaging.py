@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "tests/requirements.lock")
+LOCKS = ("requirements.lock", "tests/requirements.lock", "utils/book/gpu.lock")
 # Required although no file of ours imports them: keras is TensorFlow's front (imported where TensorFlow is absent), and
 # the rest is called as a program, loaded by Sphinx by name, or read as data.
 NOT_IMPORTED = {
@@ -136,10 +136,20 @@ def test_each_python_and_system_finds_one_version_of_every_requirement(python, s
         assert len(fitting) == 1, f"{name} for Python {python} on {system}: {fitting}"
 
 
-def test_both_locks_agree_on_every_package_that_they_share():
-    book, tests = locked(LOCKS[0]), locked(LOCKS[1])
-    for name in book.keys() & tests.keys():
-        assert {entry[0] for entry in book[name]} == {entry[0] for entry in tests[name]}, name
+@pytest.mark.parametrize("lock", LOCKS[1:])
+def test_a_lock_agrees_with_the_books_on_every_package_that_they_share(lock):
+    book, other = locked(LOCKS[0]), locked(lock)
+    for name in book.keys() & other.keys():
+        assert {entry[0] for entry in book[name]} == {entry[0] for entry in other[name]}, name
+
+
+def test_make_gpu_adds_the_libraries_of_cuda_and_nothing_else_and_whatever_make_installs_has_hashes():
+    added = locked(LOCKS[2]).keys() - locked(LOCKS[0]).keys()
+    assert {"nvidia-cudnn-cu12", "nvidia-cublas-cu12"} <= added and all(name.startswith("nvidia-") for name in added), added
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    installs = re.findall(r"pip install .*", makefile)
+    assert installs and all("--require-hashes -r" in line for line in installs), installs
+    assert f"GPU_LOCK := {LOCKS[2]}\n" in makefile
 
 
 def test_tensorflow_is_never_installed_beside_tensorflow_cpu():

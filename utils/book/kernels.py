@@ -221,7 +221,7 @@ class Launch:
 
     @property
     def peak_memory_mb(self) -> float | None:
-        """Largest resident memory of the kernel in MiB, known once it has ended; None if it was not forked."""
+        """Most memory in MiB of the kernel with the processes below it, known once it has ended; None if it was not forked."""
         forked = getattr(self._provisioner, "forked", None)
         if forked is None:
             return None

@@ -19,7 +19,8 @@ class ChapterResult:
         executed: the executed copy in the cache; None if the chapter failed.
         status: "ok" (executed now), "cached" (an earlier run still holds) or "failed".
         seconds: wall-clock time of the execution (of the earlier one if cached).
-        peak_memory_mb: largest resident memory of the kernel process in MiB; None where the system does not tell.
+        peak_memory_mb: most memory in MiB that the kernel held together with the processes below it (`zygote.memory_mb`); None
+            where the system does not tell.
         results: what the chapter passed to `records.Chapter.report`: name -> {"value": float, "band": [low, high] or None};
             "note" says why there is no band, where a run has none on purpose.
         error: one line in Chinese (chapter, cell, class, message) if it failed, else None.

@@ -24,7 +24,7 @@
     failed: (message) => `模型没有读进来（${message}）：请检查网络，再按一次。`,
     damaged: "模型文件不完整：请刷新这一页，再试一次。",
     worker: "这个浏览器不能运行输入框的脚本：请刷新这一页，或换一个新一些的浏览器。",
-    file: "这一页是直接从文件打开的，浏览器不允许它读模型。请在本书的文件夹里运行 make serve，再打开它打印的地址，这里就有输入框。",
+    file: "这一页是直接从文件打开的，浏览器不允许它读模型。请在首页 index.html 所在的文件夹里运行 python -m http.server，再打开 http://localhost:8000 里的这一页，这里就有输入框；有本书的仓库时，运行 make serve，打开它打印的地址。",
   };
   const ENGLISH = {
     label: "A sentence in Chinese",
@@ -44,7 +44,7 @@
     failed: (message) => `The model could not be loaded (${message}): check the network and try again.`,
     damaged: "The model file is incomplete: reload this page and try again.",
     worker: "This browser cannot run the script of the box: reload this page or use a newer browser.",
-    file: "This page was opened from a file, and the browser does not let it read the model. Run make serve in the book's folder and open the address that it prints: the box is there.",
+    file: "This page was opened from a file, and the browser does not let it read the model. Run python -m http.server in the folder of the front page, index.html, and open this page at http://localhost:8000: the box is there. With the book's repository, run make serve and open the address that it prints.",
   };
   const words = document.documentElement.lang.startsWith("en") ? ENGLISH : CHINESE;
 
