@@ -1,6 +1,7 @@
 """The functions that chapter 20 defines, pulled out of the notebook and compared with references."""
 
 import re
+import unicodedata
 from collections import Counter
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ def chapter():
 
     names = {"np": np, "re": re, "Counter": Counter, "relations": relations, "keras": keras, "ops": ops, "dense": dense, "tf": tf,
              "batching": batching, "metrics": metrics, "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT),
-             "CONTEXT": 8, "LONGEST": 128}
+             "CONTEXT": 8, "LONGEST": 128, "unicodedata": unicodedata}
     return definitions("4-applications/20-relations", names, CONSTANTS)
 
 
@@ -260,3 +261,25 @@ def test_the_layout_keeps_offices_of_different_places_apart(chapter):
     for column, spots in enumerate((people, offices, places)):
         assert {x for x, _ in spots.values()} == {column} and len({y for _, y in spots.values()}) == len(spots)
         assert all(-tallest < y < 0 for _, y in spots.values())
+
+
+# --- the reader's own sentence ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("", []), (" \n\u3000", []), ("甲国总统李雷到了。韩梅２０日走了！", ["甲国总统李雷到了。", "韩梅20日走了!"]), ("好", ["好"]),
+])
+def test_own_sentences_are_cut_at_full_stops_and_none_is_left_of_blanks(chapter, text, expected):
+    assert [row.text for row in chapter["own_sentences"](text)] == expected
+
+
+def test_a_very_long_sentence_is_read_in_pieces_and_a_sentence_without_words_gives_no_pair(chapter):
+    rows = chapter["own_sentences"]("无" * 1000 + "。好。")
+    assert "".join(row.text for row in rows) == "无" * 1000 + "。好。" and max(len(row.text) for row in rows) == relations.LONGEST
+    keras.utils.set_random_seed(0)
+    encoder = Encoder(EncoderConfig(len(chapter["tokenizer"]), 16, 1, 2, 32, max_position_embeddings=128))
+    model = chapter["JointModel"](encoder, len(chapter["TAGS"]))
+    weights, bias = model.tagger.get_weights()
+    model.tagger.set_weights([0 * weights, np.eye(len(bias))[0]])  # every character is outside
+    found = chapter["extract"](chapter["joint_call"](model), rows)
+    assert [(row.text, table) for row, table in found] == [(row.text, {}) for row in rows]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import json
 import re
 from collections import namedtuple
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from keras import ops
 from rouge_score import rouge_scorer, tokenizers
 from sklearn.linear_model import Ridge
 
-from tests.unit.notebook_code import definitions
+from tests.unit.notebook_code import CHAPTERS, definitions
 from utils import batching, checkpoints, generation, training
 from utils.decoder import Decoder, EncoderDecoder
 from utils.encoder import Encoder, EncoderConfig
@@ -285,3 +286,31 @@ def test_repeats_and_the_safe_choice(chapter):
     assert chapter["safe"]("乙国来访", "甲城", "甲城来访") == "甲城"
     assert chapter["safe"]("来访来访", "甲城", "甲城来访") == "甲城"
     assert chapter["safe"]("甲城访", "甲城", "甲城来访") == "甲城访"
+
+
+# --- the reader's own input ---
+
+
+def own_text(chapter, text):
+    """Execute the cell `own-text` with this text."""
+    cells = json.loads((CHAPTERS / "4-applications/23-summarization.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = next("".join(cell["source"]) for cell in cells if cell["id"] == "own-text")
+    changed, count = re.subn(r"(?m)^text = .*$", lambda _: f"text = {text!r}", source)
+    assert count == 1
+    exec(changed, chapter)
+
+
+@pytest.mark.parametrize("text, printed", [
+    ("", "是空的"), (" \u3000", "是空的"), ("甲乙丙丁，戊己庚辛。", "指针–生成"), ("，，", "指针–生成"), ("甲乙，" * 900, "只读前 20 个"),
+])
+def test_own_text_may_be_empty_marks_only_or_very_long(chapter, model, capsys, text, printed):
+    states = lambda items: [np.ones((len(item.lead) + 2, 4)) for item in items]
+
+    def pick(items, vectors):
+        rows = zip(items, chapter["clause_features"](items, vectors, True))
+        return [chapter["clauses"](item.lead)[int(np.argmax(row.sum(axis=1)))] for item, row in rows]
+
+    chapter |= {"model": model, "recipe": SimpleNamespace(headline_length=4, lead_length=20), "use_states": False, "best_count": 8,
+                "encoder_states": states, "extractors": {"抽取：加上编码器": pick}, "invented": lambda text, lead: []}
+    own_text(chapter, text)
+    assert printed in capsys.readouterr().out

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.unit.notebook_code import definitions
-from utils import metrics
+from utils import batching, checkpoints, metrics, profiles
 from utils.corpora import home_dialogues, home_intents, hub
 from utils.corpora.home_dialogues import Meaning, Turn, parse_meaning
 from utils.errors import ConfigError, DataError
@@ -28,6 +28,7 @@ def chapter():
              "keras": types.SimpleNamespace(Model=object)}
     found = definitions("4-applications/24-dialogue", names, CONSTANTS)
     found["Assistant"].command, found["Assistant"].act = found["command"], found["act"]
+    found["LONGEST"] = 254
     return found
 
 
@@ -287,3 +288,27 @@ def test_the_label_lists_are_those_of_the_rows_in_a_fixed_order_with_o_first(cha
     rows = [("ab", "y", ["B-z", "O"]), ("c", "x", ["B-a"]), ("d", "y", ["O"])]
     assert chapter["label_lists"](rows) == chapter["label_lists"](rows[::-1]) == (["x", "y"], ["O", "B-a", "B-z"])
     assert chapter["label_lists"]([("c", "x", ["B-a"])]) == (["x"], ["O", "B-a"])
+
+
+# --- the reader's own conversation ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sentences, heard, deaf, cut", [
+    ([], [], 0, False),
+    ("打开灯", ["打开灯"], 0, False),
+    (["", " ，。", "打开灯！"], ["打开灯"], 2, False),
+    (["灯" * 5000], ["灯" * 254], 0, True),
+])
+def test_a_conversation_may_be_empty_one_string_or_very_long(chapter, monkeypatch, capsys, sentences, heard, deaf, cut):
+    asked = []
+    monkeypatch.setitem(chapter, "learned", lambda texts: asked.extend(texts) or [meaning("HassTurnOn/light area=客厅")])
+    home = chapter["chat"](sentences)
+    printed = capsys.readouterr().out
+    assert asked == heard and home.devices["客厅灯"].get("on", False) is bool(heard)
+    assert printed.count("没听懂") == deaf and ("只听了前 254" in printed) is cut
+
+
+def test_the_longest_sentence_of_a_conversation_fits_the_encoder_in_one_window(chapter):
+    tokenizer = checkpoints.load_tokenizer(profiles.CHECKPOINT)
+    windows = batching.encode_words(tokenizer, [list("灯" * chapter["LONGEST"])], max_length=256)
+    assert len(windows) == 1 and len(windows.words[0]) == chapter["LONGEST"]

@@ -90,8 +90,10 @@ def records(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Check this machine; fail only if profile `mini` cannot run on it."""
+    from .. import colab
     from .. import doctor as examination
 
+    colab.prepare()  # in Colab's terminal, too, the font and the corpora come when they are asked for
     findings = []
     for finding in examination.examine():
         findings.append(finding)
