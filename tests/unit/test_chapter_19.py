@@ -60,6 +60,20 @@ def test_majority_is_the_most_frequent_training_label(chapter):
     assert list(chapter["majority"](np.array([2, 0, 2]), 3)) == [2, 2, 2]
 
 
+def test_the_majority_of_a_task_is_scored_on_its_test_texts(chapter):
+    parts = (None, np.array([1, 1, 0])), None, (None, np.array([1, 0, 0, 2]))
+    stand_ins = {"task_parts": lambda task, examples: (parts, 3) if (task, examples) == ("甲", 5) else None, "sizes": {"甲": 5}}
+    original = {name: chapter.get(name) for name in stand_ins}
+    chapter.update(stand_ins)
+    try:
+        found = chapter["majority_scores"]("甲")
+    finally:
+        chapter.update(original)
+    truth, guesses = [1, 0, 0, 2], [1, 1, 1, 1]
+    expected = metrics.f1_score(truth, guesses, average="macro", zero_division=0)
+    assert found == (pytest.approx(metrics.accuracy_score(truth, guesses)), pytest.approx(expected))
+
+
 def test_precision_recall_curve_is_that_of_sklearn(chapter, random):
     truth, scores = random.random(60) < 0.4, np.round(random.random(60), 1)
     expected = metrics.precision_recall_curve(truth, scores)
@@ -241,3 +255,19 @@ def test_ngram_model_learns_what_characters_tell(chapter):
 
 def test_aspects_are_read_off_the_keywords(chapter):
     assert list(chapter["aspects"]("前台态度差,床不错")) == [0, 1, 1, 0]
+
+
+# --- the reader's own sentences -------------------------------------------------------------------------------------------
+
+
+def test_an_empty_input_is_named(chapter):
+    assert chapter["empty_ones"](text="房间很好") == ""
+    assert chapter["empty_ones"](command=" \t", other="开灯").startswith("command 是空的")
+    assert chapter["empty_ones"](command="", other="").startswith("command、other 是空的")
+
+
+@pytest.mark.parametrize("text", ["房", "房间很好。" * 300, "\x00\u200b"])
+def test_a_sentence_of_any_length_gets_probabilities(chapter, small_encoder, text):
+    model = finetuning.MeanClassifier(chapter["load_encoder"](1), 3)
+    found = chapter["probabilities"](model, text)
+    assert found.shape == (3,) and found.sum() == pytest.approx(1) and (found > 0).all()

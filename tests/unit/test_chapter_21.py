@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import unicodedata
 from collections import Counter
 
 import keras
@@ -17,9 +18,9 @@ from utils import batching, checkpoints, encoder, prediction, profiles, training
 @pytest.fixture(scope="module")
 def chapter():
     """Namespace with every function and class of the notebook; no cell is executed."""
-    names = {"np": np, "re": re, "Counter": Counter, "keras": keras, "ops": ops, "batching": batching, "prediction": prediction,
-             "checkpoints": checkpoints, "CONTEXT": 110, "QUESTION": 60, "MAX_LENGTH": 192, "LONGEST": 12, "EVALUATED": None,
-             "LIVE": {"count": 400, "epochs": 2, "learning_rate": 1e-3},
+    names = {"np": np, "re": re, "unicodedata": unicodedata, "Counter": Counter, "keras": keras, "ops": ops,
+             "batching": batching, "prediction": prediction, "checkpoints": checkpoints, "CONTEXT": 110, "QUESTION": 60,
+             "MAX_LENGTH": 192, "LONGEST": 12, "EVALUATED": None, "LIVE": {"count": 400, "epochs": 2, "learning_rate": 1e-3},
              "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT)}
     return definitions("4-applications/21-question-answering", names, constants=("BLANK", "SpanModel", "BM25", "METHODS"))
 
@@ -286,3 +287,25 @@ def test_the_rival_takes_the_candidate_with_the_likest_neighbours_of_the_first_k
     answers = [chapter["answer_by_overlap"](questions, scores, texts, places, k) for k in (1, 2, 3)]
     assert answers == [["李雷"], ["王芳"], ["王芳"]]  # 昨天 alone, then 昨天 and 到了
     assert chapter["answer_by_overlap"](questions, -scores, texts, places, 1) == [""]  # no candidate at all
+
+
+# --- the reader's own question --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("question", "texts", "begin"), [
+    ("", ["南京下雨"], "question 是空的"), (" □ ", ["南京下雨"], "question 是空的"), ("\x00□", ["南京下雨"], "question 是空的"),
+    ("□" + "长" * 60, ["南京下雨"], "question 有 61 个字"),
+    ("□" + "㍿" * 20, ["南京下雨"], "question 有 81 个字"),  # NFKC writes four characters for one
+    ("在□的", [""], "paragraph 是空的"), ("在□的", [], "paragraph 是空的"),
+    ("在□的", [" \t", "\u3000\u200b\x00"], "paragraph 是空的")])
+def test_what_cannot_be_asked_is_told_in_one_line(chapter, question, texts, begin):
+    line = chapter["fault_of"](question, texts)
+    assert line.startswith(begin) and "\n" not in line
+
+
+@pytest.mark.parametrize("question", ["在□的", "谁在南京?", "□" + "字" * 59, "\x00□在"])
+@pytest.mark.parametrize("texts", [["南京人爱南京。"], ["", "南京人爱南京。"], ["南京人爱南京。" * 200], ["😀\x00"]])
+def test_what_can_be_asked_is_answered_out_of_the_texts(chapter, tiny, question, texts):
+    assert chapter["fault_of"](question, texts) == ""
+    reply, sure, span = chapter["ask"](tiny, question, texts, -math.inf)
+    assert reply == span and any(span in text for text in texts) and math.isfinite(sure)
