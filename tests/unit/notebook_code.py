@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
@@ -37,3 +38,13 @@ def run_cells(page: str, last: str, **parameters: object) -> dict:
             assert parameters.keys() <= namespace.keys(), f"{page}: no such parameter"
             namespace |= parameters
     return namespace
+
+
+def run_with_text(page: str, cell: str, text: str, namespace: dict) -> None:
+    """Execute the cell with this id of `chapters/<page>.ipynb` in a namespace, with `text` as what the reader writes there."""
+    path = CHAPTERS / f"{page}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    source = next("".join(one["source"]) for one in cells if one["id"] == cell)
+    changed, count = re.subn(r"(?m)^text = .*$", lambda _: f"text = {text!r}", source)
+    assert count == 1
+    exec(compile(changed, f"{path.name}[{cell}]", "exec"), namespace)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 import re
 from collections import Counter, namedtuple
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from tests.unit.notebook_code import CHAPTERS, definitions
+from tests.unit.notebook_code import definitions, run_with_text
 from utils import batching, generation, training
 from utils.corpora import interface_strings
 from utils.decoder import Decoder, EncoderDecoder
@@ -244,19 +243,10 @@ def test_the_mix_takes_the_memory_from_the_threshold_on(chapter):
 # --- the reader's own input ---
 
 
-def own_text(chapter, text):
-    """Execute the cell `own-text` with this text."""
-    cells = json.loads((CHAPTERS / "4-applications/22-translation.ipynb").read_text(encoding="utf-8"))["cells"]
-    source = next("".join(cell["source"]) for cell in cells if cell["id"] == "own-text")
-    changed, count = re.subn(r"(?m)^text = .*$", lambda _: f"text = {text!r}", source)
-    assert count == 1
-    exec(changed, chapter)
-
-
 @pytest.mark.parametrize("text, printed", [
     ("", "是空的"), ("  ", "是空的"), ("Open file", "翻译记忆"), ("囍", "翻译记忆"), ("Open %s" * 400, "只译前 200 个"),
 ])
 def test_own_text_may_be_empty_unknown_or_very_long(chapter, model, capsys, text, printed):
     chapter |= {"model": model, "lookup": chapter["translation_memory"](chapter["train"])}
-    own_text(chapter, text)
+    run_with_text("4-applications/22-translation", "own-text", text, chapter)
     assert printed in capsys.readouterr().out

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 import re
 from collections import namedtuple
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from keras import ops
 from rouge_score import rouge_scorer, tokenizers
 from sklearn.linear_model import Ridge
 
-from tests.unit.notebook_code import CHAPTERS, definitions
+from tests.unit.notebook_code import definitions, run_with_text
 from utils import batching, checkpoints, generation, training
 from utils.decoder import Decoder, EncoderDecoder
 from utils.encoder import Encoder, EncoderConfig
@@ -291,15 +290,6 @@ def test_repeats_and_the_safe_choice(chapter):
 # --- the reader's own input ---
 
 
-def own_text(chapter, text):
-    """Execute the cell `own-text` with this text."""
-    cells = json.loads((CHAPTERS / "4-applications/23-summarization.ipynb").read_text(encoding="utf-8"))["cells"]
-    source = next("".join(cell["source"]) for cell in cells if cell["id"] == "own-text")
-    changed, count = re.subn(r"(?m)^text = .*$", lambda _: f"text = {text!r}", source)
-    assert count == 1
-    exec(changed, chapter)
-
-
 @pytest.mark.parametrize("text, printed", [
     ("", "是空的"), (" \u3000", "是空的"), ("甲乙丙丁，戊己庚辛。", "指针–生成"), ("，，", "指针–生成"), ("甲乙，" * 900, "只读前 20 个"),
 ])
@@ -312,5 +302,5 @@ def test_own_text_may_be_empty_marks_only_or_very_long(chapter, model, capsys, t
 
     chapter |= {"model": model, "recipe": SimpleNamespace(headline_length=4, lead_length=20), "use_states": False, "best_count": 8,
                 "encoder_states": states, "extractors": {"抽取：加上编码器": pick}, "invented": lambda text, lead: []}
-    own_text(chapter, text)
+    run_with_text("4-applications/23-summarization", "own-text", text, chapter)
     assert printed in capsys.readouterr().out
