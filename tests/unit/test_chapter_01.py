@@ -34,17 +34,6 @@ def test_count_vectors_equal_scikit_learn(chapter, n):
     np.testing.assert_array_equal(chapter["count_vectors"](texts, n), reference)
 
 
-def test_the_standard_error_is_the_binomial_one(chapter):
-    for p, n in ((0.5, 10), (0.83, 1353)):
-        assert chapter["standard_error"](p, n) == pytest.approx(stats.binom(n, p).std() / n)
-
-
-def test_the_majority_share_is_the_best_constant_answer(chapter):
-    for labels in ([0, 0, 1], [1, 1, 1, 0], [0, 1]):
-        constant = max(np.mean(np.array(labels) == guess) for guess in (0, 1))
-        assert chapter["majority_share"](np.array(labels)) == pytest.approx(constant)
-
-
 def test_repeated_share_counts_identical_texts(chapter):
     assert chapter["repeated_share"](["a", "b", "b"], ["b", "c", "a", "d"]) == 0.5
 

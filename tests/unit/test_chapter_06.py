@@ -94,11 +94,6 @@ def test_the_dictionary_takes_the_longest_match_of_what_training_has_shown(chapt
     assert chapter["dictionary_f1"](train, part) == pytest.approx(2 * (2 / 3) / (1 + 2 / 3))
 
 
-def test_a_tie_between_rates_goes_to_the_smaller(chapter):
-    rows = [{"method": "a", "rate": r, "validation": v} for r, v in ((3, 0.5), (1, 0.5), (2, 0.4))]
-    assert chapter["best_rates"](rows + [{"method": "b", "rate": 9, "validation": 0.1}]) == {"a": 1, "b": 9}
-
-
 def test_the_table_pairs_seeds(chapter):
     rows = [{"method": m, "seed": s, "test": t, "trained": n} for m, n, scores in
             (("全部参数", 100, (0.5, 0.7)), ("LoRA", 10, (0.4, 0.5))) for s, t in enumerate(scores)]
