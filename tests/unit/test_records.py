@@ -317,6 +317,18 @@ def test_all_chapters_with_stale_or_missing_records_are_listed(book):
     assert recording.stale_all(book.root) == {}
 
 
+def test_what_must_be_recorded_again_is_what_is_missing_or_stale_in_the_notebooks_order(book):
+    later = "rows = book.collect('later', train, cases=[{'seed': 1}])"
+    book.notebook("13-ner", *SOURCES, later, later.replace("later", "last"))
+    chapter = find(["13"], book.root)[0]
+    assert recording.to_renew(chapter, book.root) == ["main", "later", "last"]
+    table = recording.tables(chapter, book.root, {"PROFILE": "mini"})["main"]
+    write_record(book, code=table.code, cases=table.cases, data=table.data)
+    assert recording.to_renew(chapter, book.root) == ["later", "last"]
+    book.notebook("13-ner", *SOURCES[:4], SOURCES[5])  # a record without a table in the notebook cannot be made
+    assert recording.to_renew(chapter, book.root) == []
+
+
 def test_a_table_collected_twice_is_an_error(book):
     book.notebook("13-ner", *SOURCES, SOURCES[4])
     with pytest.raises(RunError, match="两处"):

@@ -67,10 +67,14 @@ def serve(options: argparse.Namespace) -> int:
 
 def record(options: argparse.Namespace) -> int:
     """Make the recorded tables of a chapter anew, or check that a change of code has changed none."""
-    from . import chapters, runner
+    from . import chapters, recording, runner
 
     (chapter,) = chapters.find([options.chapter], profiles.ROOT)
-    print(runner.record(chapter, _settings(options), options.only, options.check))
+    tables = recording.to_renew(chapter, profiles.ROOT) if options.stale else [options.only]
+    for table in tables:
+        print(runner.record(chapter, _settings(options), table, options.check))
+    if not tables:
+        print(f"{chapter.id}：没有过期的表。")
     return 0
 
 
@@ -171,7 +175,9 @@ def parser() -> argparse.ArgumentParser:
     command(serve, "在本机查看网站").add_argument("port", nargs="?", type=_positive(int, 65535), default=8000)
     recording = command(record, "重新生成一章的记录（可中断后继续）")
     recording.add_argument("chapter", metavar="CHAPTER")
-    recording.add_argument("--only", metavar="TABLE", help="只记录这一张表")
+    which = recording.add_mutually_exclusive_group()
+    which.add_argument("--only", metavar="TABLE", help="只记录这一张表")
+    which.add_argument("--stale", action="store_true", help="只记录过期的与尚无记录的表，一张一次")
     recording.add_argument("--check", action="store_true", help="抽查：每张过期的表只重算几行，与记录逐位相同就仍有效")
     run_options(recording)
     command(records, "列出所有记录，是否过期").add_argument("--strict", action="store_true", help="有过期的就以失败退出")

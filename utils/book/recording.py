@@ -114,6 +114,12 @@ def stale_tables(chapter: Chapter, root: Path) -> dict[str, list[str]]:
     return found
 
 
+def to_renew(chapter: Chapter, root: Path) -> list[str]:
+    """The tables of a chapter whose record is missing or no longer holds, in the order in which the notebook makes them."""
+    reasons = stale_tables(chapter, root)
+    return [name for name in tables(chapter, root, {}) if reasons.get(name)]
+
+
 def plan(chapter: Chapter, root: Path, profile: str, parameters: dict[str, Any], only: str | None = None) -> dict[str, Any]:
     """What the kernel of a recording is told: see `records.Chapter`."""
     found = tables(chapter, root, parameters)
