@@ -5,15 +5,15 @@ import functools
 import keras
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import special
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
-from sklearn.pipeline import make_pipeline
 
 from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, prediction, profiles, prompts, training
+from utils.baselines import best_rates, character_ngrams
 
 TEXTS = ["房间很大,服务也好。", "差", "屏幕坏了,售后不理人,再也不买了。", "很好很好。"]
 PAGE = "1-concepts/07-prompts"
@@ -25,24 +25,14 @@ def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
     names = {"np": np, "keras": keras, "functools": functools, "batching": batching, "prediction": prediction, "checkpoints": checkpoints, "prompts": prompts,
              "training": training, "profile": profiles.get("mini"), "STEPS": 40, "BATCH": 8, "RATE_SIZES": (4, 16, 64), "DEFAULT_RATE": 3,
-             "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT), "scipy_softmax": special.softmax}
+             "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT), "scipy_softmax": special.softmax,
+             "best_rates": best_rates, "character_ngrams": character_ngrams}
     return definitions(PAGE, names, constants=CONSTANTS)
 
 
 @pytest.fixture
 def random():
     return np.random.default_rng(0)
-
-
-def test_the_standard_error_is_the_binomial_one(chapter):
-    for p, n in ((0.5, 10), (0.83, 451)):
-        assert chapter["standard_error"](p, n) == pytest.approx(stats.binom(n, p).std() / n)
-
-
-def test_the_majority_share_is_the_best_constant_answer(chapter):
-    for labels in ([0, 0, 1], [1, 1, 1, 0], [0, 1]):
-        constant = max(np.mean(np.array(labels) == guess) for guess in (0, 1))
-        assert chapter["majority_share"](np.array(labels)) == pytest.approx(constant)
 
 
 def test_softmax_equals_scipy_also_for_huge_logits(chapter, random):
@@ -149,6 +139,25 @@ def test_the_rate_with_the_best_validation_mean_is_chosen_and_test_is_not_looked
     assert len(values_of([], "提示", 4)) == 0
 
 
+def test_the_control_trains_on_as_many_labels_as_asked_and_scores_the_validation_part(chapter, random):
+    seen = []
+
+    def fit(texts, labels, rate, seed):
+        seen.append((texts, labels.tolist(), rate, seed))
+        return lambda new: np.array([1, 1, 0, 0])
+
+    labels = random.integers(0, 2, 60)
+    chapter |= {"train": ([str(i) for i in range(60)], labels), "dev": (list("abcd"), np.array([1, 0, 0, 0])), "fit_prompt": fit}
+    assert chapter["prompt_on_many"](20, 3, 2) == {"dev_accuracy": 0.75, "dev_balanced": pytest.approx((1 + 2 / 3) / 2)}
+    drawn = chapter["draw"](labels, 20, 2)
+    assert seen == [([str(i) for i in drawn], labels[drawn].tolist(), 3, 2)]
+
+
+def test_the_control_uses_every_label_once(chapter):
+    many = chapter["STEPS"] * chapter["BATCH"]
+    assert sorted(np.concatenate(chapter["step_plan"](many, 1))) == list(range(many))
+
+
 def test_balanced_accuracy_gives_every_constant_answer_a_half(chapter):
     labels = np.array([1, 1, 1, 0])
     assert chapter["balanced"](np.ones(4, int), labels) == chapter["balanced"](np.zeros(4, int), labels) == 0.5
@@ -179,13 +188,12 @@ def test_there_are_ten_different_templates_which_encode(chapter):
 
 
 def test_ngrams_read_as_much_of_a_text_as_the_model_and_equal_scikit_learn(chapter):
-    chapter |= {"TfidfVectorizer": TfidfVectorizer, "LogisticRegression": LogisticRegression, "make_pipeline": make_pipeline}
     labels, opening = np.array([1, 0, 0, 1]), chapter["LENGTH"] - 2
-    new = ["很大很好", "坏了不买", "好" * opening + "坏了" * 50]
-    vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2)).fit(TEXTS)
-    model = LogisticRegression(C=10, max_iter=1000).fit(vectors.transform(TEXTS), labels)
+    texts, new = [*TEXTS[:3], "OK,很好"], ["很大很好", "坏了不买", "好" * opening + "坏了" * 50, "ok"]
+    vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2)).fit(texts)  # lower-cases
+    model = LogisticRegression(C=10, max_iter=1000).fit(vectors.transform(texts), labels)
     expected = model.predict(vectors.transform([text[:opening] for text in new]))
-    assert chapter["ngram_guesses"](TEXTS, labels, new).tolist() == expected.tolist() == [1, 0, 1]
+    assert chapter["ngram_guesses"](texts, labels, new).tolist() == expected.tolist() == [1, 0, 1, 1]
 
 
 def test_a_live_run_is_put_beside_the_record_of_the_same_experiment_only(chapter):

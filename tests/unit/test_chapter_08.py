@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import rel_entr, softmax
 
 from tests.unit.notebook_code import definitions
-from utils import batching, checkpoints, finetuning, metrics, peft, profiles, training
+from utils import batching, checkpoints, finetuning, metrics, peft, profiles, training, verdicts
 from utils.batching import Windows
 from utils.encoder import MASKED, Encoder, EncoderConfig
 from utils.errors import ConfigError
@@ -30,11 +30,11 @@ def chapter():
     names = {
         "np": np, "tf": tf, "keras": keras, "ops": ops, "collections": collections, "dataclasses": dataclasses,
         "functools": functools, "time": time, "batching": batching, "checkpoints": checkpoints, "finetuning": finetuning,
-        "metrics": metrics, "peft": peft, "training": training, "Windows": Windows, "MASKED": MASKED, "Encoder": Encoder,
+        "metrics": metrics, "peft": peft, "training": training, "verdicts": verdicts, "Windows": Windows, "MASKED": MASKED, "Encoder": Encoder,
         "TokenClassifier": TokenClassifier, "ConfigError": ConfigError, "profile": profiles.get("mini"), "EPOCHS": 2,
         "BATCH_TOKENS": 64, "kinds": ["PER", "LOC", "ORG"], "order": ["hotel", "book", "pc"],
     }
-    constants = ("TEMPERATURE", "MEMORY_BATCH", "FISHER_SIZE", "METHODS", "SCENARIOS", "DOMAINS", "OUTPUTS", "Learner")
+    constants = ("TEMPERATURE", "MEMORY_BATCH", "FISHER_SIZE", "METHODS", "SCENARIOS", "DOMAINS", "OUTPUTS", "Learner", "DOMAIN_METHODS")
     return definitions(PAGE, names, constants)
 
 
@@ -76,11 +76,32 @@ def test_the_scenarios_differ_only_in_what_is_told(chapter):
     assert list(chapter["closed"](2, 4)) == [0, 0, np.float32(MASKED), np.float32(MASKED)]
 
 
+def review_row(method, seed, last, scenario="class"):
+    return {"method": method, "seed": seed, "matrices": {scenario: [[0.0, 0.0], [last, last]]}}
+
+
 def test_methods_are_compared_seed_by_seed_and_an_incomplete_one_is_left_out(chapter):
-    row = lambda method, seed, last: {"method": method, "seed": seed, "matrices": {"class": [[0.0, 0.0], [last, last]]}}
-    rows = [row("lwf", 2, 0.5), row("sequential", 1, 0.3), row("lwf", 1, 0.4), row("sequential", 2, 0.2), row("l2", 1, 0.9)]
-    rows.append({"method": "joint", "seed": 1, "matrices": {"domain": [[1.0, 1.0]]}})
-    assert chapter["paired"](rows, "class", "sequential") == "LwF 蒸馏 +20.0 ± 10.0（+10.0、+30.0）"
+    rows = [review_row("lwf", 2, 0.6), review_row("sequential", 1, 0.3), review_row("lwf", 1, 0.4), review_row("sequential", 2, 0.2),
+            review_row("l2", 1, 0.9), review_row("joint", 1, 1.0, "domain"), review_row("replay_5", 2, 0.42), review_row("replay_5", 1, 0.5)]
+    replay, distilled = "重放 5% +21.0 ± 1.0（+20.0、+22.0）：更高", "LwF 蒸馏 +25.0 ± 15.0（+10.0、+40.0）：分不出"
+    assert chapter["paired"](rows, "class", "sequential") == f"{replay}\n{distilled}"
+    assert chapter["paired"](rows, "class", "sequential", ("lwf", "l2")) == distilled
+    assert chapter["paired"](rows, "class", "replay_5", ("lwf",)) == "LwF 蒸馏 +4.0 ± 14.0（-10.0、+18.0）：分不出"
+    assert chapter["paired"](rows, "class", "ewc_given") == chapter["paired"]([], "class", "l2") == "尚无记录"
+
+
+def test_every_method_of_the_reviews_has_a_line_in_the_table_of_scenarios_even_without_rows(chapter):
+    rows = [review_row("sequential", seed, 0.5) for seed in (1, 2)] + [review_row("l2", seed, 0.25, "domain") for seed in (1, 2)]
+    lines = chapter["scenario_table"](rows).splitlines()[2:]
+    named = [chapter["METHODS"][method]["name"] for method in chapter["METHODS"] if method != "extend"]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == named
+    assert lines[0] == "| 顺序微调 | — | — | — | — | 50.0 ± 0.0 | 50.0 ± 0.0 |"
+    assert lines[1] == "| L2 | — | — | 25.0 ± 0.0 | 25.0 ± 0.0 | — | — |" and lines[2] == "| EWC，给定标签 |" + " — |" * 6
+
+
+def test_a_chosen_rate_is_told_as_a_multiple_of_the_profile_s_rate(chapter):
+    chosen = {"fine": 0.3 * profiles.get("mini").learning_rate, "adapter": 30.0 * profiles.get("mini").learning_rate}
+    assert chapter["as_factors"](chosen, {"fine": "甲", "adapter": "乙"}) == "选中的倍数：甲 0.3，乙 30"
 
 
 # --- options ------------------------------------------------------------------------------------------------------------
@@ -305,6 +326,17 @@ def test_labels_are_sampled_from_the_model_and_never_from_closed_outputs(chapter
     assert np.allclose(np.bincount(labels, minlength=3) / 400, [0.2, 0.3, 0.5], atol=0.08)
     _, labels = chapter["sampled_labels"](learner, part, chapter["closed"](2, 3), seed=0)
     assert np.allclose(np.bincount(labels, minlength=3) / 400, [0.4, 0.6, 0.0], atol=0.08)
+
+
+@pytest.mark.parametrize("how", ["ones", "given", "sampled"])
+def test_outputs_not_yet_open_are_held_by_l2_and_left_free_by_ewc(chapter, how):
+    learner = chapter["Learner"](functools.partial(tiny, outputs=4))
+    learner.reset(0)
+    chapter["consolidate"](learner, texts(chapter["FISHER_SIZE"]), how, chapter["closed"](2, 4), seed=0)
+    heads = [np.array(w) for v, w in zip(learner.variables, learner.importance) if v.shape[-1] == 4]
+    assert len(heads) == 2  # kernel and bias of the head
+    for weights in heads:
+        assert (weights[..., :2] > 0).all() and (weights[..., 2:] == (how == "ones")).all()
 
 
 def test_the_fisher_information_of_logistic_regression_has_its_closed_form(chapter):
