@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from nltk.tokenize import NLTKWordTokenizer
 
 from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, encoder, prediction, profiles, training
@@ -22,7 +23,7 @@ def chapter():
              "batching": batching, "prediction": prediction, "checkpoints": checkpoints, "CONTEXT": 110, "QUESTION": 60,
              "MAX_LENGTH": 192, "LONGEST": 12, "EVALUATED": None, "LIVE": {"count": 400, "epochs": 2, "learning_rate": 1e-3},
              "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT)}
-    return definitions("4-applications/21-question-answering", names, constants=("BLANK", "SpanModel", "BM25", "METHODS"))
+    return definitions("4-applications/21-question-answering", names, constants=("BLANK", "REMOVED", "WORD", "UNIT", "SpanModel", "BM25", "METHODS"))
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +94,63 @@ def test_common_length_is_that_of_the_longest_shared_substring(chapter):
         assert chapter["common_length"](a, b) == max([len(p) for p in pieces if p in b], default=0)
 
 
-def test_exact_match_and_f1_are_those_counted_by_hand(chapter):
-    one = chapter["score_one"]
-    assert one("“南京”。", ["南京"]) == (1.0, 1.0)
-    assert one("到了南京", ["南京"]) == (0.0, pytest.approx(2 * 2 / 6))
-    assert one("南方的京城", ["南京"]) == (0.0, pytest.approx(2 * 1 / 7))  # substrings, not subsequences
-    assert one("北京", ["上海", "北京市"]) == (0.0, pytest.approx(4 / 5))  # the best of several answers
-    assert one("", []) == (1.0, 1.0) and one("南京", []) == (0.0, 0.0) and one("", ["南京"]) == (0.0, 0.0)
+OFFICIAL_MARKS = ["-", ":", "_", "*", "^", "/", "\\", "~", "`", "+", "=", "，", "。", "：", "？", "！", "“", "”", "；", "’", "《", "》", "……",
+                  "·", "、", "「", "」", "（", "）", "－", "～", "『", "』"]  # the list of cmrc2018_evaluate.py (ymcui/cmrc2018)
+
+
+def official_units(text):
+    """What that program cuts a text into, with the rules of nltk's word_tokenize for one sentence (they need no data)."""
+    kept = [character for character in text.lower().strip() if character not in OFFICIAL_MARKS]
+    found = []
+    for chinese, run in itertools.groupby(kept, lambda character: "\u4e00" <= character <= "\u9fa5"):
+        found += run if chinese else NLTKWordTokenizer().tokenize("".join(run))
+    return found
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("1998年，GDP增长3.5%。", ["1998", "年", "gdp", "增", "长", "3.5", "%"]),
+    ("《人民日报》", ["人", "民", "日", "报"]),
+    ("1,000元", ["1,000", "元"]),
+    ("New York, USA", ["new", "york", ",", "usa"]),
+    ("NBA，CBA", ["nbacba"]),  # the mark between them has gone before the cut
+    ("1998-01-04", ["19980104"]),
+    ("一九九〇年", ["一", "九", "九", "〇", "年"]),
+    ("O'Neil(中锋)", ["o'neil", "(", "中", "锋", ")"]),
+    ("走了......等他", ["走", "了", "......", "等", "他"]),
+    ("深圳—北京", ["深", "圳", "—", "北", "京"]),
+    ("等……", ["等", "……"]), ("", []), ("，。", [])])
+def test_a_text_is_cut_as_by_the_official_program_of_cmrc_2018(chapter, text, expected):
+    assert chapter["units"](text) == expected == official_units(text)
+
+
+@pytest.mark.parametrize("alphabet", ["南京1a.,%《，- ", "南京12a,%(?;@&×℃〇…—“‘’·", "a1,b2%$()", "南1a.'"])
+def test_random_texts_are_cut_as_by_the_official_program_but_for_half_width_marks_side_by_side(chapter, alphabet):
+    random = np.random.default_rng(0)
+    texts = ["".join(random.choice(list(alphabet), random.integers(1, 9))) for _ in range(500)]
+    plain = [text for text in texts if not re.search(r"[.,%(?;@&—$)'‘]{2}|\.\s", chapter["normalize"](text))]
+    assert len(plain) > 150
+    assert [chapter["units"](text) for text in plain] == [official_units(text) for text in plain]
+
+
+@pytest.mark.parametrize("prediction, answers, exact, f1", [
+    ("“南京”。", ["南京"], 1, 1),
+    ("南京,", ["南京"], 0, 2 * 2 / 5),  # a half-width comma is not in the official list
+    ("到了南京", ["南京"], 0, 2 * 2 / 6),
+    ("南方的京城", ["南京"], 0, 2 * 1 / 7),  # contiguous, not merely in order
+    ("北京", ["上海", "北京市"], 0, 2 * 2 / 5),  # the best of several answers
+    ("北京市", ["上海", "北京", "北京市"], 1, 1),
+    ("GDP", ["gdp"], 1, 1),
+    ("1998年", ["1997年"], 0, 2 * 1 / 4),  # a number is one unit: by characters it would be 8 / 10
+    ("3.5", ["3.5%"], 0, 2 * 1 / 3),
+    ("1-0", ["10"], 1, 1),  # the hyphen is in the list
+    ("New York", ["NewYork"], 0, 0), ("NewYork队", ["New York队"], 0, 2 * 1 / 5),
+    ("", ["南京"], 0, 0), ("。", ["南京"], 0, 0),
+    ("", [], 1, 1), ("南京", [], 0, 0), ("。", [], 0, 0)])
+def test_exact_match_and_f1_are_those_counted_by_hand(chapter, prediction, answers, exact, f1):
+    assert chapter["score_one"](prediction, answers) == (exact, pytest.approx(f1))
+
+
+def test_the_score_of_a_set_is_the_mean_of_its_questions_in_per_cent(chapter):
     assert chapter["score"](["南京", ""], [row("", "", "南京"), row("", "", "北京")]) == (50.0, 50.0)
 
 
