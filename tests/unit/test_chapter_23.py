@@ -261,10 +261,36 @@ def test_the_verdict_compares_with_the_best_rival_on_the_same_pairs(chapter, gap
 
 
 def test_a_row_of_the_recorded_table_has_a_spread_only_over_several_runs(chapter):
-    row = {"rouge1": 20.0, "rouge2": 10.0, "rougeL": 15.0, "invented": 0.1, "novel": 0.25}
-    assert chapter["table_row"]("甲", [row]) == "| 甲 | 20.0 | 10.0 | 15.0 | 10% | 25% |"
-    two = chapter["table_row"]("甲", [row, row | {"rougeL": 17.0}])
-    assert two == "| 甲 | 20.0 ± 0.0 | 10.0 ± 0.0 | 16.0 ± 1.4 | 10% | 25% |"
+    row = {"rouge1": 20.0, "rouge2": 10.0, "rougeL": 15.0, "invented": 0.1, "novel": 0.25, "interval": [12.0, 18.0]}
+    assert chapter["table_row"]("甲", [row]) == "| 甲 | 20.0 | 10.0 | 15.0 | 12.0 到 18.0 | 10% | 25% |"
+    two = chapter["table_row"]("甲", [row, row | {"rougeL": 17.0, "interval": [13.0, 20.0]}])
+    assert two == "| 甲 | 20.0 ± 0.0 | 10.0 ± 0.0 | 16.0 ± 1.4 | 12.5 到 19.0 | 10% | 25% |"
+
+
+def test_a_row_that_was_recorded_without_its_interval_shows_a_dash(chapter):
+    old = {"rouge1": 20.0, "rouge2": 10.0, "rougeL": 15.0, "invented": 0.1, "novel": 0.25}
+    assert chapter["table_row"]("甲", [old]) == "| 甲 | 20.0 | 10.0 | 15.0 | — | 10% | 25% |"
+    assert chapter["ends"]([old, old | {"minus_lead": [1.0, 2.0]}], "minus_lead") == "—"
+    assert chapter["ends"]([old | {"minus_lead": [-1.0, 2.0]}], "minus_lead", "+.1f") == "-1.0 到 +2.0（含零）"
+
+
+def test_what_a_row_records_is_measured_on_the_same_pairs_as_the_lead_and_the_extraction(chapter):
+    """Intervals of the mean and of both differences: those of the normal distribution, near enough."""
+    random = np.random.default_rng(0)
+    items = [Item("".join(random.choice(list("甲乙丙丁戊己庚辛"), 12)), "".join(random.choice(list("甲乙丙丁戊己"), 6)), [])
+             for _ in range(120)]
+    texts = [item.headline[:4] + "辛" for item in items]
+    extracted = [item.lead[-5:] for item in items]
+    chapter |= {"test": items, "best_count": 5, "LARGEST": None, "states_of": lambda *_: None, "name_table": frozenset,
+                "train_extractor": lambda *_: lambda rows, vectors: extracted}
+    chapter["rivals_measured"].cache_clear()
+    found = chapter["measured"](texts)
+    assert set(found) == {*chapter["KINDS"], "interval", "minus_lead", "minus_extract", "mentions", "invented", "affected", "novel"}
+    mine, lead, extract = (chapter["rouge"](rows, items)[:, 2] for rows in (texts, [item.lead[:5] for item in items], extracted))
+    assert found["rougeL"] == pytest.approx(mine.mean())
+    for key, values in (("interval", mine), ("minus_lead", mine - lead), ("minus_extract", mine - extract)):
+        half = 1.96 * values.std(ddof=1) / len(values) ** 0.5
+        assert found[key] == pytest.approx((values.mean() - half, values.mean() + half), abs=0.25 * half)
 
 
 # --- faithfulness ---
