@@ -27,26 +27,36 @@ find_python() {
     return 1
 }
 
+refused() { # what has failed; the tool's own message stands above
+    if [ -w . ] && { [ ! -e .venv ] || [ -w .venv ]; }; then
+        echo "$1，原因在上面；没有写明就多半是磁盘满了：请在 $PWD 所在的磁盘腾出空间（要 5 GB），再运行一次。(See above; else the disk of this folder is full.)" >&2
+    else
+        echo "$1：$PWD 不能写，它是只读的，或者没有权限；请把书放在能写的文件夹里，再运行一次。(This folder cannot be written.)" >&2
+    fi
+    exit 1
+}
+
 install() { # lock, copy of it in .venv
     cmp -s "$1" "$2" && return
-    rm -f "$2"
+    rm -f "$2" || refused "没有删掉旧的 $2"
     if [ "$(uname -sm 2>/dev/null)" = "Darwin x86_64" ]; then
         echo "这是 Intel 芯片的 Mac：TensorFlow 没有给它的安装包，请换 Apple 芯片的 Mac、Linux 或 Colab；Apple 芯片上请不要用 Rosetta 的终端与 Python。(TensorFlow has no wheel for Macs with Intel.)" >&2
         exit 1
     fi
     echo "正在把 $1 装入 .venv，第一次要下载较多内容……"
     .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r "$1" || {
+        [ -w .venv ] || refused "包没有装进 .venv"
         echo "包没有装好，原因在上面：请检查网络（下载慢或被拦时，用环境变量 PIP_INDEX_URL 指向就近的镜像）和磁盘（要 5 GB），再运行一次，下载过的不再下载。(Installation failed: check network, PIP_INDEX_URL and disk, then run it again.)" >&2
         exit 1
     }
-    cp "$1" "$2"
+    cp "$1" "$2" || refused "包装好了，但没有写成 $2"
 }
 
 # A usable .venv is kept; a broken or half-made one, or one of another Python, is made again.
 if ! .venv/bin/python -c "$usable" >/dev/null 2>&1 || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     python=$(find_python)
     echo "正在用 $("$python" --version) 建立 .venv……"
-    "$python" -m venv --clear .venv
+    "$python" -m venv --clear .venv || refused "没有建成 .venv"
 fi
 install requirements.lock .venv/installed-requirements.lock
 if [ "${1:-}" = tests ]; then

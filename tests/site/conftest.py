@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tests.tools import lacking, needed
-from utils.book import build, serve, template
+from utils.book import build, editions, serve, template
+from utils.book import stage as staging
 from utils.book.browser import PROGRAMS
 from utils.book.results import ChapterResult
 
@@ -124,6 +125,22 @@ def real_site(real_build, root) -> pathlib.Path:
     return site
 
 
+@pytest.fixture(scope="session")
+def english_site(real_site, root, tmp_path_factory) -> pathlib.Path:
+    """Folder in which the English edition lies in `en`, beside the real Chinese pages."""
+    folder = tmp_path_factory.mktemp("english")
+    shutil.copytree(root / "_build" / "stage", folder / "stage")
+    editions.localise(staging.Stage(folder / "stage"), "en", root)
+    build.run_jupyter_book(folder / "stage", folder / "work", folder / "site.log")
+    together = folder / "html"
+    together.mkdir()
+    for path in real_site.iterdir():
+        if path.name != "en":
+            (together / path.name).symlink_to(path)
+    (folder / "work" / "_build" / "html").rename(together / "en")
+    return together
+
+
 @pytest.fixture(scope="session", params=["small_site", "real_site"])
 def site(request) -> pathlib.Path:
     """Both sites, one after the other."""
@@ -162,8 +179,11 @@ def address():
 
 FAINT = """selector => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const over = (colour, ground) => { canvas.fillStyle = `rgb(${ground})`; canvas.fillRect(0, 0, 1, 1);
-    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const known = new Map();  // code has thousands of words, and few colours
+  const over = (colour, ground) => { const key = `${colour} on ${ground}`; if (!known.has(key)) {
+      canvas.fillStyle = `rgb(${ground})`; canvas.fillRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+      known.set(key, [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)); }
+    return known.get(key); };
   const ground = e => e ? over(getComputedStyle(e).backgroundColor, ground(e.parentElement)) : [255, 255, 255];
   const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
     return .2126 * r + .7152 * g + .0722 * b; };

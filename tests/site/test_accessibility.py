@@ -7,6 +7,7 @@ from lxml import etree
 from matplotlib.colors import to_rgb
 
 from tests.tools import npm_package
+from tests.unit.test_editions import IN_FULL
 from tests.unit.test_figures import contrast
 
 from .conftest import SmallBook
@@ -22,7 +23,6 @@ THEMES_OWN: dict[str, tuple[str, str]] = {
     "aria-allowed-role": (r"^#[\w-]+$", "docutils gives each entry of the bibliography role=doc-biblioentry"),
     "aria-deprecated-role": (r"^#[\w-]+$", "likewise"),
     "aria-required-children": (r"^\.citation-list$", "and wraps them in a list"),
-    "empty-table-header": (r"^#sec-02-xor ", "the head is one formula, which MathJax draws and axe does not read"),
 }
 
 
@@ -65,6 +65,12 @@ def test_axe_finds_nothing_new_on_one_page_of_each_kind(browser, axe, real_site,
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_axe_finds_nothing_new_on_any_page(browser, axe, real_site, mode):
     check(browser, axe, real_site.as_uri(), pages(real_site), mode)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_axe_finds_nothing_new_on_any_translated_page(browser, axe, english_site, mode):
+    check(browser, axe, english_site.as_uri(), [f"en/{page}.html" for page in IN_FULL], mode)
 
 
 def test_axe_would_find_a_picture_without_text_and_faint_letters(browser, axe, small_site):

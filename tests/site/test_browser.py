@@ -10,7 +10,7 @@ import pytest
 from .conftest import SmallBook, faint
 
 PHONE = {"width": 360, "height": 740}
-ARTICLE_TEXT = ".bd-article :is(p, li, td, th, h1, h2, h3, a, summary)"
+ARTICLE_TEXT = ".bd-article :is(p, li, dt, td, th, h1, h2, h3, h4, a, summary, figcaption, pre, pre span)"
 
 
 def pages(site):

@@ -4,58 +4,41 @@ It is made from the stage of the Chinese site, so nothing is executed again: one
 """
 
 import re
-import shutil
 
 import pytest
 from lxml import html
 
 from tests.unit.test_editions import IN_FULL
-from utils.book import build, editions, links, stage
+from utils.book import links, stage
 
 from .test_browser import PHONE, opened, pages, settle
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
-@pytest.fixture(scope="module")
-def site(real_site, root, tmp_path_factory):
-    """Folder in which the English edition lies in `en`, beside the real Chinese pages."""
-    folder = tmp_path_factory.mktemp("english")
-    shutil.copytree(root / "_build" / "stage", folder / "stage")
-    editions.localise(stage.Stage(folder / "stage"), "en", root)
-    build.run_jupyter_book(folder / "stage", folder / "work", folder / "site.log")
-    together = folder / "html"
-    together.mkdir()
-    for path in real_site.iterdir():
-        if path.name != "en":
-            (together / path.name).symlink_to(path)
-    (folder / "work" / "_build" / "html").rename(together / "en")
-    return together
-
-
 def parsed(path):
     return html.parse(str(path), html.HTMLParser(encoding="utf-8")).getroot()
 
 
-def test_every_page_of_the_book_is_there_in_english_and_leads_to_its_chinese_twin(site, root):
+def test_every_page_of_the_book_is_there_in_english_and_leads_to_its_chinese_twin(english_site, root):
     chinese = [f"{page}.html" for page in stage.pages(root)]
-    assert set(pages(site / "en")) == {*chinese, "search.html"} and set(chinese) >= {f"{page}.html" for page in IN_FULL}
-    for name in chinese:
-        page = site / "en" / name
+    assert set(pages(english_site / "en")) == {*chinese, "search.html"} and set(chinese) >= {f"{page}.html" for page in IN_FULL}
+    for name in [*chinese, "search.html"]:
+        page, twin = english_site / "en" / name, english_site / name
         tree = parsed(page)
         assert tree.get("lang") == "en", name
         (link,) = tree.xpath("//nav[@class='edition-switch']//a")
-        assert link.get("hreflang") == "zh-CN" and (page.parent / link.get("href")).resolve() == (site / name).resolve(), name
-        assert (site / name).is_file() and parsed(site / name).get("lang") == "zh-CN", name
+        assert link.get("hreflang") == "zh-CN" and (page.parent / link.get("href")).resolve() == twin.resolve(), name
+        assert twin.is_file() and parsed(twin).get("lang") == "zh-CN", name
 
 
-def test_no_link_of_the_english_edition_leads_nowhere(site, root):
-    assert links.faults(site, root) == []
+def test_no_link_of_the_english_edition_leads_nowhere(english_site, root):
+    assert links.faults(english_site, root) == []
 
 
 @pytest.mark.parametrize("page", IN_FULL)
-def test_a_translated_page_reads_english_and_only_what_the_run_shows_is_marked_as_chinese(site, page):
-    tree = parsed(site / "en" / f"{page}.html")
+def test_a_translated_page_reads_english_and_only_what_the_run_shows_is_marked_as_chinese(english_site, page):
+    tree = parsed(english_site / "en" / f"{page}.html")
     (article,) = tree.xpath("//article")
     assert not HAN.search(tree.xpath("string(//title)")) and not article.xpath(".//section[@lang]")
     said = [one.text_content() for one in article.xpath(".//p[not(ancestor::*[@lang='zh-CN'])]")]
@@ -66,9 +49,9 @@ def test_a_translated_page_reads_english_and_only_what_the_run_shows_is_marked_a
 
 
 @pytest.mark.parametrize("page", IN_FULL)
-def test_a_translated_page_is_complete_in_a_browser_and_fits_a_phone(browser, site, page):
-    with opened(browser, site.as_uri()) as window:
-        window.goto(f"{site.as_uri()}/en/{page}.html")
+def test_a_translated_page_is_complete_in_a_browser_and_fits_a_phone(browser, english_site, page):
+    with opened(browser, english_site.as_uri()) as window:
+        window.goto(f"{english_site.as_uri()}/en/{page}.html")
         settle(window)
         assert window.faults == [] and window.locator("mjx-merror").count() == 0
         assert window.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

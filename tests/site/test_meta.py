@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from lxml import html
 
-from utils.book import address, links
+from utils.book import address, build, links
 from utils.book.chapters import all_chapters
 
 from .conftest import SmallBook
@@ -35,13 +35,13 @@ def meta(page):
 
 @pytest.fixture(scope="module")
 def adopted(tmp_path_factory, root):
-    """The small book after `make adopt`, built; its folder."""
+    """The small book after `make adopt`, built as for publication; its folder."""
     book = SmallBook(tmp_path_factory.mktemp("adopted"), root)
     settings = book.root / "_config.yml"
     settings.write_text(address._settings(settings.read_text(encoding="utf-8"), OWNER), encoding="utf-8")
     (book.root / address.FILE).parent.mkdir(parents=True)
     (book.root / address.FILE).write_text(json.dumps(vars(OWNER)), encoding="utf-8")
-    return book.build().parent
+    return build.build([book.result()], book.root, editions=["en"]).parent
 
 
 def test_every_page_has_a_title_and_a_description_of_its_own(site):
@@ -72,12 +72,23 @@ def test_without_an_address_no_page_names_one(small_site):
 def test_with_an_address_every_page_and_the_sitemap_name_it(adopted):
     listed = {loc.text for loc in ElementTree.parse(adopted / "sitemap.xml").iter(f"{SITEMAP}loc")}
     found = pages(adopted)
-    assert listed == {f"{OWNER.site}{name}" for name in found if name != "search.html"}
+    assert listed == {f"{OWNER.site}{name}" for name in found if not name.endswith("search.html")}
+    assert f"{OWNER.site}en/index.html" in listed
     for name, page in found.items():
         assert page.xpath("//link[@rel='canonical']/@href") == [f"{OWNER.site}{name}"]
         assert meta(page)["og:url"] == f"{OWNER.site}{name}"
         picture = adopted / meta(page)["og:image"].removeprefix(OWNER.site)
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_with_an_address_every_page_tells_machines_of_itself_in_both_editions(adopted, small_site):
+    found = pages(adopted)
+    for name, page in found.items():
+        chinese = name.removeprefix("en/")
+        told = {link.get("hreflang"): link.get("href") for link in page.xpath("//head/link[@rel='alternate']")}
+        assert told == {"zh-CN": f"{OWNER.site}{chinese}", "en": f"{OWNER.site}en/{chinese}"}, name
+        assert {chinese, f"en/{chinese}"} <= found.keys()
+    assert not [name for name, page in pages(small_site).items() if page.xpath("//head/link[@rel='alternate']")]
 
 
 def test_a_page_links_to_its_executed_notebook_its_source_and_its_colab_copy(adopted):

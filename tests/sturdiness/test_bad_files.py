@@ -4,19 +4,24 @@ import json
 import re
 import shutil
 import struct
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save as to_bytes
 
 from tests.soak import cases, scaled
 from tests.sturdiness.mutations import damaged_bytes, damaged_json
 from utils import checkpoints, corpora
+from utils.book import livebox
 from utils.corpora import interface_strings
 from utils.corpora.labels import SCHEMES
+from utils.encoder import Encoder, EncoderConfig
 from utils.errors import BookError, CheckpointError, DataError
+from utils.heads import TokenClassifier
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bert"
 
@@ -87,9 +92,12 @@ def header_damaged(content):
     return damaged_json(header).map(joined)
 
 
+def as_bytes(value):
+    return json.dumps(value).encode()
+
+
 def config_bytes(name):
-    return damaged_json(CONFIGS[name]).map(lambda value: json.dumps(value).encode()) | damaged_bytes(
-        json.dumps(CONFIGS[name]).encode())
+    return damaged_json(CONFIGS[name]).map(as_bytes) | damaged_bytes(as_bytes(CONFIGS[name]))
 
 
 @st.composite
@@ -160,6 +168,74 @@ def test_a_damaged_vocabulary_gives_a_tokenizer_or_is_refused(tmp_path, vocabula
         assert str(folder) in str(error)
     else:
         assert tokenizer(["a"], is_split_into_words=True)["input_ids"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer_files(tmp_path_factory):
+    """Name -> bytes of the files that transformers writes for a tokenizer."""
+    folder = tmp_path_factory.mktemp("written")
+    checkpoints.load_tokenizer(FIXTURES / "backbone").save_pretrained(folder)
+    assert {path.name for path in folder.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@scaled
+@cases(1_000)
+@given(st.data())
+def test_a_damaged_tokenizer_is_used_or_refused(tokenizer_files, tmp_path, data):
+    """One of its files; of tokenizer.json every part as often as the vocabulary, which is the longest by far."""
+    name = data.draw(st.sampled_from(sorted(tokenizer_files)))
+    whole = json.loads(tokenizer_files[name])
+    part = data.draw(st.sampled_from(sorted(whole)))
+    damaged = (damaged_bytes(tokenizer_files[name]) | damaged_json(whole).map(as_bytes)
+               | damaged_json(whole[part]).map(lambda value: as_bytes({**whole, part: value})))
+    folder = tmp_path / "tokenizer"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(FIXTURES / "backbone" / "config.json", folder)
+    for file, content in {**tokenizer_files, name: data.draw(damaged)}.items():
+        (folder / file).write_bytes(content)
+    try:
+        tokenizer = checkpoints.load_tokenizer(folder)
+    except BookError as error:
+        assert str(folder) in str(error) and "\n" not in str(error)
+    else:
+        assert isinstance(tokenizer(["a"], is_split_into_words=True)["input_ids"], list)
+
+
+# --- the model of the live box -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def box():
+    """(tensors, settings, bytes of the file) of a tiny int8 model, as `livebox.save` writes it."""
+    config = EncoderConfig(20, 8, 1, 2, 12, max_position_embeddings=16)
+    tensors = livebox.tensors(TokenClassifier(Encoder(config), 3))
+    settings = {"config": asdict(config), "labels": ["O", "B-A", "I-A"]}
+    return tensors, settings, to_bytes(tensors, metadata={"livebox": json.dumps(settings)})
+
+
+@scaled
+@cases(1_000)
+@given(st.data())
+def test_a_damaged_model_of_the_live_box_is_read_or_refused(box, tmp_path, data):
+    tensors, settings, whole = box
+    with_settings = damaged_json(settings).map(lambda value: to_bytes(tensors, metadata={"livebox": json.dumps(value)}))
+    (tmp_path / livebox.MODEL).write_bytes(data.draw(damaged_bytes(whole) | header_damaged(whole) | with_settings))
+    try:
+        model = livebox.load(tmp_path)
+    except CheckpointError as error:
+        assert str(tmp_path) in str(error) and "make livebox" in str(error) and "\n" not in str(error)
+    else:
+        assert model.count_params() > 0 and all(isinstance(label, str) for label in model.labels)
+
+
+def test_a_live_box_that_asks_for_more_than_the_file_holds_is_refused_at_once(box, tmp_path):
+    tensors, settings, _ = box
+    for field in ("num_hidden_layers", "vocab_size", "intermediate_size"):
+        asked = {**settings, "config": {**settings["config"], field: 10**7}}
+        (tmp_path / livebox.MODEL).write_bytes(to_bytes(tensors, metadata={"livebox": json.dumps(asked)}))
+        with pytest.raises(CheckpointError, match="make livebox"):
+            livebox.load(tmp_path)
 
 
 # --- catalogues of translations ----------------------------------------------------------------------------------------

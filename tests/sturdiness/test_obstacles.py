@@ -11,18 +11,9 @@ import pytest
 
 from tests.soak import rounds, scaled
 from tests.sturdiness.books import command, linux, whole_entries
+from tests.tools import mounted
 from utils import files, obstacles
 from utils.errors import RunError
-
-
-def mounted(script, folder):
-    """Run shell lines as root of a mount namespace of their own; skips where that is not allowed."""
-    start = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else []), "sh", "-c"]
-    if not shutil.which("unshare") or subprocess.run([*start, "mount -t tmpfs t /tmp"], capture_output=True).returncode:
-        pytest.skip("no mount namespace here")
-    return subprocess.run([*start, f"set -e\n{script}"], cwd=folder, capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHON": sys.executable})
-
 
 # --- a full disk -------------------------------------------------------------------------------------------------------
 

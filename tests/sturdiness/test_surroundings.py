@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from tests.soak import rounds, scaled
 from tests.sturdiness.books import command, linux, whole_entries
+from tests.tools import mounted
 from tests.unit.test_packaging import World
 from tests.unit.tiny_book import REPOSITORY, TinyBook
 from utils.book import locks
@@ -143,3 +145,44 @@ def test_an_installation_killed_at_any_step_is_done_again_by_the_next_call(tmp_p
     assert len(world.installations) == before + 1 and not (world.folder / ".venv" / "half").exists()
     assert (world.folder / ".venv" / "installed-requirements.lock").read_text() == "one==1\n"
     assert world.setup(REAL_CP=real).returncode == 0 and len(world.installations) == before + 1
+
+
+def installing(world, python=""):
+    """A line of shell: `setup.sh` with this Python, or with the one that it finds."""
+    return f"PATH={shlex.quote(str(world.bin))} PYTHON={shlex.quote(python)} sh setup.sh"
+
+
+@linux
+@pytest.mark.parametrize("python, kilobytes", [(sys.executable, 1024), ("", 8)], ids=["venv", "cp"])
+def test_an_installation_on_a_full_disk_says_so_in_a_line_and_is_done_again_once_there_is_room(tmp_path, python, kilobytes):
+    world = World(tmp_path)
+    world.python("python3", "3.13.0")
+    done = mounted(f"""
+mkdir .venv; mount -t tmpfs -o size={kilobytes}k tmpfs .venv
+status=0; {installing(world, python)} || status=$?; echo "=== $status"
+mount -o remount,size=64m .venv
+{installing(world)}
+cat .venv/installed-requirements.lock
+""", world.folder)
+    assert done.returncode == 0 and "=== 1\n" in done.stdout and done.stdout.endswith("one==1\n"), done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "磁盘" in line]
+    assert str(world.folder) in line and ".venv" in line and "再运行一次" in line and "Traceback" not in done.stderr
+
+
+READ_ONLY = 'mount --bind . .; mount -o remount,ro,bind .; cd "$PWD"; '
+
+
+@linux
+@pytest.mark.parametrize("made", [False, True], ids=["venv", "rm"])
+def test_an_installation_in_a_read_only_folder_says_so_in_a_line(tmp_path, made):
+    world = World(tmp_path)
+    world.python("python3", "3.13.0")
+    if made:
+        assert world.setup().returncode == 0
+        done = mounted(READ_ONLY + installing(world), world.folder)
+        assert (done.returncode, done.stderr) == (0, ""), "where all is there, nothing is written"
+        (world.folder / "requirements.lock").write_text("one==1.1\n")
+    done = mounted(READ_ONLY + installing(world, "" if made else sys.executable), world.folder)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert str(world.folder) in line and "只读" in line and "请把书放在能写的文件夹里" in line

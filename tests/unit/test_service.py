@@ -228,7 +228,7 @@ def patient():
 
 
 @scaled
-@cases(150)
+@cases(1_000)
 @given(bodies, st.booleans())
 def test_no_json_body_makes_the_server_fail(patient, body, escape):
     try:

@@ -24,7 +24,7 @@ from safetensors.numpy import save as to_bytes
 
 from .. import batching, checkpoints, corpora, decoding, metrics, prediction, training
 from ..encoder import Encoder, EncoderConfig
-from ..errors import CheckpointError, RunError
+from ..errors import CheckpointError, ConfigError, RunError
 from ..files import write_atomically
 from ..heads import TokenClassifier
 from ..profiles import CHECKPOINT, ROOT, get
@@ -115,23 +115,34 @@ def load(folder: str | os.PathLike = FOLDER) -> TokenClassifier:
         the model with `labels` and `settings` (the metadata of the file).
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: the file is missing, damaged, or its settings ask for more than it holds.
     """
     path = Path(folder) / MODEL
     try:
         with safe_open(path, "numpy") as file:
             settings = json.loads(file.metadata()["livebox"])
             stored = {name: file.get_tensor(name) for name in file.keys()}
-        labels, config = settings["labels"], EncoderConfig.from_dict(settings["config"])
+        labels, config = [str(label) for label in settings["labels"]], EncoderConfig.from_dict(settings["config"])
+        _check_size(config, stored)
         model = TokenClassifier(Encoder(config), len(labels))
         for name, variable, transposed in tensor_names(model):
             value = stored[name]
             value = dequantise(value, stored[f"{name}.scale"]) if value.ndim == 2 else value
             variable.assign(value.T if transposed else value)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} 读不出来（{error}）；请运行 make livebox 重新生成，或重新取得仓库") from error
+    except (OSError, SafetensorError, ConfigError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} 读不出来（{' '.join(str(error).split())}）；请运行 make livebox 重新生成，或重新取得仓库") from error
     model.labels, model.settings = labels, settings
     return model
+
+
+def _check_size(config: EncoderConfig, stored: dict[str, np.ndarray]) -> None:
+    """LookupError or ValueError if `config` asks for more than the file holds, before any memory is taken for it."""
+    for name, rows in (("embeddings.word_embeddings", config.vocab_size),
+                       ("embeddings.position_embeddings", config.max_position_embeddings),
+                       ("embeddings.token_type_embeddings", config.type_vocab_size),
+                       (f"encoder.layer.{config.num_hidden_layers - 1}.intermediate.dense", config.intermediate_size)):
+        if (shape := stored[f"bert.{name}.weight"].shape) != (rows, config.hidden_size):
+            raise ValueError(f"{name}：{shape}，config：{(rows, config.hidden_size)}")
 
 
 def label_sentences(model: TokenClassifier, tokenizer, sentences: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import re
 from html import escape
+from itertools import product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -103,16 +104,20 @@ def set_links(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
 
 
 def write_sitemap(app: Sphinx, exception: Exception | None) -> None:
-    """sitemap.xml with the date of each page's last change, and the card that a shared link shows."""
+    """sitemap.xml with the date of each page's last change, and the card that a shared link shows.
+
+    Machines are told of one sitemap: the Chinese one names the pages of the edition below it as well (utils/book/editions.py).
+    """
     base = app.config.html_baseurl
     if exception is not None or app.builder.format != "html" or not base:
         return
     path = Path(app.srcdir) / DATES
     dates = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     root = ElementTree.Element("urlset", xmlns=SITEMAP)
-    for page in sorted(app.env.found_docs):
+    below = getattr(app.config, "edition_switch", {}).get("prefix", "..")
+    for folder, page in product(["", f"{below}/"] if below != ".." else [""], sorted(app.env.found_docs)):
         url = ElementTree.SubElement(root, "url")
-        ElementTree.SubElement(url, "loc").text = f"{base}{page}.html"
+        ElementTree.SubElement(url, "loc").text = f"{base}{folder}{page}.html"
         if page in dates:
             ElementTree.SubElement(url, "lastmod").text = dates[page]
     ElementTree.indent(root)
