@@ -1,9 +1,10 @@
 #!/bin/sh
-# Unit tests and three chapters with the versions that Colab ships, in an environment of its own (tests/compat/.venv).
+# Tests and three chapters with the versions that Colab ships, in an environment of its own (tests/compat/.venv).
 #
 #   sh tests/compat/compat.sh              what follows, all of it
-#   sh tests/compat/compat.sh tests        only the unit tests; `chapters` only the chapters
+#   sh tests/compat/compat.sh tests        only the tests; `chapters` only the chapters
 #
+# The tests are the unit tests, the lint of the notebooks, and those of sturdiness that run no book;
 # TESTS="tests/unit/test_colab.py" picks others. Those that execute or build the whole book stay out: the cache of executed
 # chapters goes by the lock file, and would take results of these versions for results of the locked ones.
 #
@@ -12,7 +13,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 chapters="${CHAPTERS:-10 11 13}"
-tests="${TESTS:-tests/unit}"
+tests="${TESTS:-tests/unit tests/notebooks/test_lint.py tests/sturdiness/test_bad_*.py}"
 home="${COMPAT_HOME:-tests/compat/.venv}"
 note=""
 

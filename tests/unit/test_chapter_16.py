@@ -240,6 +240,14 @@ def test_effects_are_what_was_put_in_whatever_the_templates_say(chapter):
     np.testing.assert_allclose(chapter["gender_gaps"](pairs), np.full(20, 0.4))
 
 
+def test_the_order_of_groups_is_that_of_their_means_whatever_the_templates_say(chapter):
+    groups, templates = np.array([0.3, -0.1, 0.7, 0.0]), np.random.default_rng(0).normal(size=(6, 1)) * 10
+    before = templates + groups
+    assert chapter["order_agreement"](before, 5 - 2 * before) == pytest.approx(-1.0)
+    other = np.random.default_rng(1).normal(size=(6, 4))
+    assert chapter["order_agreement"](before, other) == pytest.approx(stats.spearmanr(groups, other.mean(axis=0)).statistic)
+
+
 def test_without_an_effect_small_p_values_are_as_rare_as_they_should_be(chapter):
     found = [chapter["spread_p_value"](np.random.default_rng(seed).normal(size=(8, 5)), draws=99)[0] for seed in range(300)]
     assert np.mean(np.array(found) <= 0.05) < 0.09 and np.mean(found) == pytest.approx(0.5, abs=0.06)

@@ -127,6 +127,16 @@ def test_the_shares_hold_every_row_once_and_their_weights_sum_to_one(chapter):
     assert batch["weights"].sum() == 21  # the batch itself is left as it was
 
 
+def test_the_mean_of_means_gives_both_halves_the_same_weight_and_leaves_the_batch(chapter):
+    weights = np.random.default_rng(2).integers(0, 2, (6, 9)).astype(np.float32)
+    batch = {"ids": np.arange(6), "weights": weights.copy()}
+    losses = np.random.default_rng(3).random((6, 9))
+    changed = chapter["share"](chapter["mean_of_means"](lambda step: batch)(0), 0, 1)
+    halves = [(losses[i::2] * weights[i::2]).sum() / weights[i::2].sum() for i in range(2)]
+    assert (losses * changed["weights"]).sum() == pytest.approx(sum(halves) / 2, rel=1e-5)
+    np.testing.assert_array_equal(batch["weights"], weights)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_the_ring_gives_everybody_the_sum_and_sends_what_the_formula_says(chapter, count):
     vectors = np.random.default_rng(0).normal(size=(count, 60)).astype(np.float32)

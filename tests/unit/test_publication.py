@@ -1,5 +1,6 @@
 """Pins, the reasons that forbid publication, the address, results from other machines, the manifest."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -132,15 +133,18 @@ def adopted(root):
 
 
 def test_publication_is_refused_without_address_with_an_unpinned_entry_and_with_a_missing_record(book, monkeypatch):
-    pinned = {name: entry for name, entry in profiles.HUB_DATASETS.items() if entry.revision}
-    monkeypatch.setattr(profiles, "HUB_DATASETS", pinned)
+    for table in ("HUB_MODELS", "HUB_DATASETS"):
+        entries = getattr(profiles, table).items()
+        pinned = {name: dataclasses.replace(entry, revision="0" * 40, files={"README.md": "0" * 40}) for name, entry in entries}
+        monkeypatch.setattr(profiles, table, pinned)
     book.notebook("01-a", "x = 1")
     assert any("make adopt" in line for line in publication.faults(book.root))
     adopted(book.root)
     assert publication.faults(book.root) == []
-    monkeypatch.setitem(profiles.HUB_MODELS, "new", profiles.HubEntry("someone/new"))
-    (line,) = publication.faults(book.root)
-    assert "someone/new" in line and "make pin" in line
+    for pin in ({}, {"revision": "0" * 40}, {"files": {"README.md": "0" * 40}}):  # a commit without hashes is no pin
+        monkeypatch.setitem(profiles.HUB_MODELS, "new", profiles.HubEntry("someone/new", **pin))
+        (line,) = publication.faults(book.root)
+        assert "someone/new" in line and "make pin" in line
     monkeypatch.delitem(profiles.HUB_MODELS, "new")
     book.notebook("01-a", "from utils import records\nbook = records.Chapter(1, record=RECORD)",
                   "book.collect('main', lambda: {'x': 1}, cases=[{}])")

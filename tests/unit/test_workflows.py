@@ -170,7 +170,7 @@ def step(file, job, target):
 def pin_all(book):
     """As `make pin` does where a hub answers: an entry that nobody has pinned yet gets a commit, here one of zeros."""
     table = json.loads((book / "utils" / "assets" / "hub.json").read_text(encoding="utf-8"))
-    table |= {name: {"revision": "0" * 40, "files": {}} for name in pins.unpinned()}
+    table |= {name: {"revision": "0" * 40, "files": {"README.md": "0" * 40}} for name in pins.unpinned()}
     (book / "utils" / "assets" / "hub.json").write_text(json.dumps(table), encoding="utf-8")
 
 

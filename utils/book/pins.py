@@ -21,8 +21,8 @@ def entries() -> list[tuple[str, profiles.HubEntry]]:
 
 
 def unpinned() -> list[str]:
-    """Ids whose commit nobody has resolved."""
-    return [entry.id for _, entry in entries() if not entry.revision]
+    """Ids whose commit nobody has resolved, or of whose files no hash was read: then there is nothing to check them with."""
+    return [entry.id for _, entry in entries() if not entry.revision or not entry.files]
 
 
 def pin(update: bool = False, path: Path = profiles.PINS) -> list[str]:
