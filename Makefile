@@ -96,7 +96,7 @@ publish: setup ## 由别的机器执行的结果生成网站和清单：make pub
 gpu: setup ## 把 TensorFlow 用的 CUDA 库装进 .venv（Linux，有 NVIDIA 驱动）
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(GPU_LOCK)
 
-compat: setup-tests ## 另建 Colab 版本的环境，在那里运行单元测试（tests/unit）和三章
+compat: setup-tests ## 另建 Colab 版本的环境，在那里运行不建书的测试和三章
 	@sh tests/compat/compat.sh $(OPTIONS)
 
 container: ## 在 Colab 的容器里用它自己的 Python 执行各章，可加 CHAPTER=10

@@ -24,7 +24,7 @@ def faults(root: Path = profiles.ROOT) -> list[str]:
     lines = []
     if not address.read(root).repository:
         lines.append("还没有地址：先运行 make adopt REPO=所有者/仓库 GPU_RUNNER=标签")
-    lines += [f"{name} 没有钉在一个提交上：在能访问模型库的机器上运行 make pin" for name in pins.unpinned()]
+    lines += [f"{name} 没有钉好（要提交和各文件的哈希）：在能访问模型库的机器上运行 make pin" for name in pins.unpinned()]
     for name, reasons in recording.stale_all(root).items():
         lines += [f"{name}：记录不能用：{reason}（make record）" for reason in reasons]
     return lines + [f"博物馆（第 14 章）：记录不能用：{reason}（make museum）" for reason in museum.faults(root)]
