@@ -20,7 +20,7 @@ from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, encoder, generation, heads, prediction, pretraining, profiles, training
 from utils.corpora import hub
 from utils.decoder import Decoder, EncoderDecoder
-from utils.verdicts import verdict
+from utils.verdicts import DEVIATIONS, verdict
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"冬夏天比冷热好差房间干净"]
 CONSTANTS = ("NGram", "ITEMS", "GROUPS", "LENGTH", "COPIED", "CHINESE")
@@ -56,7 +56,8 @@ def chapter():
              "Counter": Counter, "defaultdict": defaultdict, "keras": keras, "np": np, "stats": stats, "prediction": prediction,
              "pretraining": pretraining, "tokenizer": Tokenizer(), "END": 3, "BANNED": [0, 1, 2, 4], "ALPHA": 0.1, "COPIES": 2}
     names |= {"functools": functools, "re": re, "batching": batching, "encoder": encoder, "generation": generation,
-              "training": training, "Decoder": Decoder, "EncoderDecoder": EncoderDecoder, "verdict_on_seeds": verdict}
+              "training": training, "Decoder": Decoder, "EncoderDecoder": EncoderDecoder, "verdict_on_seeds": verdict,
+              "DEVIATIONS": DEVIATIONS}
     names["KEPT"] = {"def", "return", "self", "NEWLINE", "INDENT", "DEDENT", "."}
     return definitions("4-applications/25-generation", names, CONSTANTS)
 
@@ -385,14 +386,40 @@ def test_the_verdict_on_two_shares_rests_on_fishers_test(chapter, hits, word):
     assert chapter["verdict"]("甲", hits, 100, "乙", 50, 100, runs=1).startswith(f"甲：{once}乙（{hits}% 对 50%")
 
 
-def test_the_verdict_on_gains_takes_the_better_baseline_and_the_same_seeds(chapter, capsys):
-    scores = {"不增强": (0.60, 0.62), "重复": (0.61, 0.63), "删字": (0.64, 0.66), "换位": (0.50, 0.50)}
-    rows = [{"method": method, "size": 50, "seed": seed, "dev": value} for method, values in scores.items()
+def rows_of(scores, size=50):
+    return [{"method": method, "size": size, "seed": seed, "dev": value, "test": value} for method, values in scores.items()
             for seed, value in enumerate(values)]
+
+
+def test_the_verdict_on_gains_takes_the_better_baseline_and_the_same_seeds(chapter, capsys):
+    rows = rows_of({"不增强": (0.60, 0.62), "重复": (0.61, 0.63), "删字": (0.64, 0.66), "换位": (0.50, 0.50)})
     chapter["gain_verdicts"](rows, "dev")
-    assert capsys.readouterr().out == "结论：50 条，删字（2 次运行）赢过“重复”，差 +3.0\n"
+    assert capsys.readouterr().out == ("结论：50 条，删字（2 次运行）赢过“重复”，差 +3.0\n"
+                                       "结论：50 条，不增强（2 次运行）赢过“换位”，差 +11.0\n")
     chapter["gain_verdicts"]([row for row in rows if row["method"] not in ("删字", "重复")], "dev")
     assert capsys.readouterr().out.startswith("结论：50 条，换位（2 次运行）没有赢过“不增强”，差 -11.0")
+
+
+def test_harm_is_clear_only_if_it_passes_twice_its_spread(chapter, capsys):
+    chapter["gain_verdicts"](rows_of({"不增强": (0.60, 0.62), "换位": (0.59, 0.58)}), "dev")
+    assert capsys.readouterr().out.splitlines()[1] == "结论：50 条，不增强（2 次运行）没有明显赢过“换位”，差 +2.5"
+
+
+def test_every_cell_of_an_edit_is_held_to_the_same_rule_as_the_verdicts(chapter, capsys):
+    scores = {"不增强": (0.60, 0.60, 0.60), "重复": (0.50, 0.50, 0.50), "删字": (0.65, 0.66, 0.64), "换位": (0.58, 0.59, 0.585),
+              "插字": (0.55, 0.61, 0.60), "填空替换": (0.60, 0.60, 0.60)}
+    chapter["clear_cells"](rows_of(scores) + rows_of(scores | {"删字": (0.58, 0.58, 0.58)}, 200), "test")
+    compared, higher, lower, chance = capsys.readouterr().out.splitlines()
+    assert compared.endswith("比了 8 格")
+    assert higher == "明显高的 1 格：50 条的删字" and lower == "明显低的 3 格：50 条的换位、200 条的删字、200 条的换位"
+    # t distribution with two degrees of freedom, in closed form: P(|t| > x) = 1 - x / sqrt(2 + x²)
+    assert f"平均也有 {8 * (1 - np.sqrt(12 / 14)):.1f} 格" in chance
+
+
+def test_the_number_of_cells_that_chance_makes_clear_is_what_simulation_finds(chapter, generator):
+    gains = generator.normal(size=(200_000, 3))
+    simulated = np.mean(abs(gains.mean(axis=1)) >= 2 * gains.std(axis=1, ddof=1))
+    assert 1 - np.sqrt(12 / 14) == pytest.approx(simulated, abs=0.003)
 
 
 # --- back-translation --------------------------------------------------------------------------------------------------
