@@ -241,7 +241,7 @@ def test_the_switch_leads_to_the_same_page_of_the_other_edition_and_back(page):
     chinese, english = {**editions.SWITCHES["en"], "prefix": "en"}, {**editions.SWITCHES["zh"], "prefix": ".."}
     places = {"zh-CN": f"/{page}.html", "en": f"/en/{page}.html"}
     for language, switch, goal in (("zh_CN", chinese, "en"), ("en", english, "zh-CN")):
-        config = SimpleNamespace(edition_switch=switch, language=language, chinese_pages=[])
+        config = SimpleNamespace(edition_switch=switch, language=language, chinese_pages=[], html_baseurl="")
         context = {"body": "<section>x</section>"}
         extension.add_switch(SimpleNamespace(config=config), page, "page.html", context, object())
         (link,) = [part.split('"')[0] for part in context["body"].split('href="')[1:]]
@@ -250,7 +250,8 @@ def test_the_switch_leads_to_the_same_page_of_the_other_edition_and_back(page):
 
 
 def test_an_english_page_says_which_parts_are_chinese():
-    config = SimpleNamespace(edition_switch=editions.SWITCHES["zh"] | {"prefix": ".."}, language="en", chinese_pages=["a"])
+    config = SimpleNamespace(edition_switch=editions.SWITCHES["zh"] | {"prefix": ".."}, language="en", chinese_pages=["a"],
+                             html_baseurl="")
     context = {"body": '<section id="x"><div class="cell_output docutils container"></div></section>'}
     load_extension().add_switch(SimpleNamespace(config=config), "a", "page.html", context, object())
     assert '<section lang="zh-CN" id="x">' in context["body"] and '<div lang="zh-CN" class="cell_output' in context["body"]
