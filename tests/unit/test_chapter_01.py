@@ -12,12 +12,14 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, prediction, profiles, prompts
+from utils.baselines import majority_share, standard_error
 
 
 @pytest.fixture
 def chapter():
     """Namespace with every function of the notebook; no cell is executed."""
-    names = {"np": np, "Counter": Counter, "keras": keras, "batching": batching, "prediction": prediction, "prompts": prompts,
+    names = {"majority_share": majority_share, "standard_error": standard_error,
+             "np": np, "Counter": Counter, "keras": keras, "batching": batching, "prediction": prediction, "prompts": prompts,
              "TfidfVectorizer": TfidfVectorizer, "LogisticRegression": LogisticRegression, "SIZES": (100, 500, 2000)}
     return definitions("1-concepts/01-background", names, constants=("PROMPT",))
 

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 
 from tests.unit.notebook_code import definitions
 from utils import batching, finetuning, metrics, peft
+from utils.baselines import best_rates
 from utils.encoder import Encoder, EncoderConfig
 from utils.heads import TokenClassifier
 from utils.verdicts import paired
@@ -26,7 +27,8 @@ CONSTANTS = ("SETTINGS", "EXPECTED", "CURVE", "FACTORS", "TASKS")
 @pytest.fixture(scope="module")
 def chapter():
     """Namespace with every function and some constants of the notebook; no cell is executed."""
-    names = {"np": np, "keras": keras, "peft": peft, "paired": paired, "finetuning": finetuning, "metrics": metrics, "batching": batching,
+    names = {"best_rates": best_rates, "np": np, "keras": keras, "peft": peft, "paired": paired,
+             "finetuning": finetuning, "metrics": metrics, "batching": batching,
              "pathlib": pathlib, "tempfile": tempfile, "save_file": save_file, "number": keras.ops.convert_to_numpy, "SIZES": {50: 8, 600: 2}}
     return definitions(PAGE, names, CONSTANTS)
 
