@@ -37,6 +37,12 @@ class HubEntry:
     revision: str | None = None
     files: dict[str, str] = field(default_factory=dict, compare=False)
 
+    @property
+    def branch(self) -> str | None:
+        """The revision that `fallback` names ("revision NAME"): there the files are that the main one lacks; else None."""
+        kind, _, name = (self.fallback or "").partition(" ")
+        return name if kind == "revision" and name and " " not in name else None
+
 
 def pins(path: Path) -> dict[str, dict]:
     """Hub id -> {"revision", "files", "source"}; empty where there is no such file.

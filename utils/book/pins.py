@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,8 @@ def pin(update: bool = False, path: Path = profiles.PINS) -> list[str]:
     lines, failures = [], []
     for kind, entry in entries():
         before = known.get(entry.id, {}).get("revision")
-        beside = re.fullmatch(r"revision (\S+)", entry.fallback or "")
         try:
-            now = resolve(kind, entry.id, None if update else before, beside and beside[1])
+            now = resolve(kind, entry.id, None if update else before, entry.branch)
         except RunError as error:
             failures.append(str(error))
             continue

@@ -5,8 +5,6 @@ Import it by name (`from utils.corpora import hub`): nothing of profile `mini` n
 
 from __future__ import annotations
 
-import re
-
 from datasets import DatasetDict, load_dataset
 
 from .. import hub, profiles
@@ -30,8 +28,7 @@ def load(name: str, part: str | None = None) -> DatasetDict:
     if name not in profiles.HUB_DATASETS:
         raise ConfigError(f"profiles.HUB_DATASETS 里没有 {name!r}；可选：{'、'.join(profiles.HUB_DATASETS)}")
     entry = profiles.HUB_DATASETS[name]
-    beside = re.fullmatch(r"revision (\S+)", entry.fallback or "")  # as `make pin` reads it
-    folder = hub.dataset_folder(entry.id, entry.revision or (beside[1] if beside else None), part)
+    folder = hub.dataset_folder(entry.id, entry.revision or entry.branch, part)
     try:
         return load_dataset(str(folder))
     except Exception as error:  # datasets, pyarrow and pandas each have their own
