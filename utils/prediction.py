@@ -55,7 +55,8 @@ def batch_logits(model, batch: dict) -> np.ndarray:
     """The model's logits for one padded batch, dropout off; compiled once for a model's layers and open shapes."""
     import tensorflow as tf
 
-    structure = tuple(map(id, getattr(model, "variables", ())))  # other layers (LoRA put in, merged, taken out): another graph
+    # Other layers (LoRA put in, merged, taken out) or other inputs: another graph.
+    structure = tuple(map(id, getattr(model, "variables", ()))), tuple(sorted(batch))
     if getattr(model, "book_logits", (None,))[0] != structure:
         signature = {name: tf.TensorSpec([None] * np.ndim(value), value.dtype) for name, value in batch.items()}
         function = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature], autograph=False)

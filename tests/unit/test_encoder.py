@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from utils import checkpoints, encoder, heads
+from utils import checkpoints, encoder, heads, prediction
 from utils.errors import CheckpointError, ConfigError
 from utils.heads import layers_by_path, replace_layer
 from utils.tensor_names import tensor_names
@@ -109,6 +109,18 @@ def test_causal_encoder_does_not_see_the_future():
     before, after = np.array(model({"input_ids": ids})), np.array(model({"input_ids": changed}))
     np.testing.assert_array_equal(before[:, :4], after[:, :4])
     assert np.abs(before[:, 4:] - after[:, 4:]).max() > 1e-3
+
+
+def test_compiled_logits_are_the_same_with_and_without_a_mask_of_ones():
+    """One model, two sets of inputs, one after the other: each has a graph of its own, and a causal mask a text."""
+    model = checkpoints.load("language", FIXTURES / "causal_lm")
+    ids = np.random.default_rng(0).integers(5, 30, (3, 6)).astype("int32")
+    whole, ones = {"input_ids": ids}, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    assert model.encoder.mask(whole).shape == model.encoder.mask(ones).shape == (3, 1, 6, 6)
+    bare, masked, again = (prediction.batch_logits(model, inputs) for inputs in (whole, ones, whole))
+    np.testing.assert_array_equal(bare, again)
+    np.testing.assert_allclose(bare, masked, atol=1e-5)
+    np.testing.assert_allclose(bare, np.array(model(whole)), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KIND)
