@@ -18,6 +18,7 @@ from scipy import special, stats
 
 from tests.unit.notebook_code import definitions
 from utils import batching, checkpoints, encoder, generation, heads, prediction, pretraining, profiles, training
+from utils.baselines import best_rates
 from utils.corpora import hub
 from utils.decoder import Decoder, EncoderDecoder
 from utils.verdicts import DEVIATIONS, verdict
@@ -56,8 +57,8 @@ def chapter():
              "Counter": Counter, "defaultdict": defaultdict, "keras": keras, "np": np, "stats": stats, "prediction": prediction,
              "pretraining": pretraining, "tokenizer": Tokenizer(), "END": 3, "BANNED": [0, 1, 2, 4], "ALPHA": 0.1, "COPIES": 2}
     names |= {"functools": functools, "re": re, "batching": batching, "encoder": encoder, "generation": generation,
-              "training": training, "Decoder": Decoder, "EncoderDecoder": EncoderDecoder, "verdict_on_seeds": verdict,
-              "DEVIATIONS": DEVIATIONS}
+              "training": training, "Decoder": Decoder, "EncoderDecoder": EncoderDecoder, "verdict_on_seeds": verdict, "DEVIATIONS": DEVIATIONS,
+              "best_rates": best_rates}
     names["KEPT"] = {"def", "return", "self", "NEWLINE", "INDENT", "DEDENT", "."}
     return definitions("4-applications/25-generation", names, CONSTANTS)
 
@@ -420,6 +421,61 @@ def test_the_number_of_cells_that_chance_makes_clear_is_what_simulation_finds(ch
     gains = generator.normal(size=(200_000, 3))
     simulated = np.mean(abs(gains.mean(axis=1)) >= 2 * gains.std(axis=1, ddof=1))
     assert 1 - np.sqrt(12 / 14) == pytest.approx(simulated, abs=0.003)
+
+
+def test_of_each_method_and_size_only_the_rows_at_the_best_validation_rate_are_kept(chapter):
+    dev = {("不增强", 1): (0.6, 0.7), ("不增强", 2): (0.8, 0.6), ("EDA", 1): (0.5, 0.5), ("EDA", 2): (0.9, 0.6)}
+    rows = [{"method": method, "size": 50, "rate": rate, "seed": seed, "dev": value}
+            for (method, rate), values in reversed(dev.items()) for seed, value in enumerate(values)]
+    kept = [(row["method"], row["rate"], row["seed"]) for row in chapter["at_best_rate"](rows)]
+    assert kept == [("不增强", 2, 0), ("不增强", 2, 1), ("EDA", 2, 0), ("EDA", 2, 1)]
+
+
+@pytest.mark.parametrize(("back", "words"), [
+    (((0.3, 0.3), (0.4, 0.4)), "一档比一档高，每一档都是负的"), (((0.4, 0.4), (0.3, 0.3)), "并不是一档比一档高，每一档都是负的"),
+    (((0.3, 0.3), (0.7, 0.7)), "一档比一档高，不是每一档都是负的")])
+def test_what_is_said_of_back_translation_follows_from_its_rows(chapter, monkeypatch, capsys, back, words):
+    monkeypatch.setitem(chapter, "print_gains", lambda rows, column: None)
+    rows = [row for size, values in zip((1000, 50), reversed(back))  # the order of the rows must not matter
+            for row in rows_of({"不增强": (0.6, 0.6), "回译": values}, size)]
+    chapter["print_back"](rows)
+    assert capsys.readouterr().out.splitlines()[-1] == f"标注由少到多，回译的平均增益{words}"
+
+
+# --- linear classifiers ------------------------------------------------------------------------------------------------
+
+
+def test_scores_of_the_linear_classifier_equal_a_pipeline_fitted_for_each_strength(chapter, monkeypatch, generator):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    letters = {"positive": list("好干净快"), "negative": list("差脏慢好")}
+    parts = [[("".join(generator.choice(letters[label], 6)), None, label) for label in ("positive", "negative") * 12] for _ in range(3)]
+    rows, dev, test = parts
+    names = {"dev_rows": dev, "test_rows": test, "STRENGTHS": (0.01, 2.0), "POLARITIES": ("negative", "positive"),
+             "TfidfVectorizer": TfidfVectorizer, "LogisticRegression": LogisticRegression}
+    for name, value in names.items():
+        monkeypatch.setitem(chapter, name, value)
+    texts, labels = [row[0] for row in rows] * 2, chapter["polarity_of"](rows + rows)
+    found = chapter["linear_scores"](rows, texts, labels)
+    features = TfidfVectorizer(analyzer="char", ngram_range=(1, 2)).fit(texts[: len(rows)])
+    pipelines = {strength: make_pipeline(features, LogisticRegression(C=strength, solver="liblinear")) for strength in names["STRENGTHS"]}
+    scores = {}
+    for strength, pipeline in pipelines.items():
+        pipeline[-1].fit(features.transform(texts), labels)
+        scores[strength] = [pipeline.score([row[0] for row in part], chapter["polarity_of"](part)) for part in (dev, test)]
+    best = max(scores, key=lambda strength: scores[strength][0])
+    assert found == {"strength": best, "dev": pytest.approx(scores[best][0]), "test": pytest.approx(scores[best][1])}
+
+
+def test_ngrams_that_share_their_counts_equal_those_counted_alone(chapter, monkeypatch):
+    rows = [[0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 4], [0, 5, 2, 6]]
+    monkeypatch.setitem(chapter, "code_sequences", {"train": rows})
+    for order, model in chapter["ngrams_to"](3).items():
+        alone = chapter["NGram"](rows, order)
+        for context in ([0, 1, 2], [9, 9, 2], [9], [0, 5], []):
+            assert model.next_counts(context) == alone.next_counts(context)
 
 
 # --- back-translation --------------------------------------------------------------------------------------------------
