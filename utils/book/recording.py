@@ -22,8 +22,8 @@ from .dependencies import CodeCell, digest
 
 # These cannot change a result: drawing, what a concept map says, the records themselves, the wording of errors, how a file
 # is written or fetched, how a reader's own file is read. With a package go its modules.
-NEUTRAL_MODULES = ("utils.figures", "utils.concept_maps", "utils.records", "utils.errors", "utils.obstacles", "utils.files",
-                   "utils.hub", "utils.corpora.hub", "utils.corpora.conll")
+NEUTRAL_MODULES = ("utils.figures", "utils.concept_maps", "utils.records", "utils.record_files", "utils.errors", "utils.obstacles",
+                   "utils.files", "utils.hub", "utils.corpora.hub", "utils.corpora.conll")
 PACKAGES = ("tensorflow", "keras", "numpy", "transformers", "tokenizers", "datasets", "seqeval")
 
 
