@@ -60,6 +60,7 @@ def beam_search(
     count = len(next(iter(inputs.values())))
     spread = {name: tf.constant(np.repeat(value, beams, axis=0)) for name, value in inputs.items()}  # (n·k, …)
     start, step = _compiled(model, spread)
+    barred = tf.constant(list(forbidden), tf.int32)
     cache = start(spread)
     scores = np.full((count, beams), NEVER)
     scores[:, 0] = 0.0  # all beams begin alike: let one of them speak
@@ -73,13 +74,14 @@ def beam_search(
             finished[row].append(hypothesis)
 
     for length in range(1, max_length + 1):
-        log_probabilities, cache = step(tf.constant(last), cache, spread)
-        log_probabilities = log_probabilities.numpy().astype(np.float64).reshape(count, beams, -1)  # (n, k, v)
-        log_probabilities[:, :, list(forbidden)] = NEVER
-        total = (scores[:, :, None] + log_probabilities).reshape(count, -1)  # (n, k·v)
-        best = _largest(total, 2 * beams)  # k of them may end and still k are left to go on
-        ranked = np.take_along_axis(total, best, axis=1)
-        parents, pieces = np.divmod(best, log_probabilities.shape[-1])  # both (n, 2k)
+        likely, likely_pieces, cache = step(tf.constant(last), cache, spread, barred, 2 * beams)
+        # Of each beam its 2k best: k of them may end and still k are left to go on.
+        total = scores[:, :, None] + likely.numpy().astype(np.float64).reshape(count, beams, -1)  # (n, k, 2k)
+        width = total.shape[-1]
+        best = _largest(total.reshape(count, -1), 2 * beams)
+        ranked = np.take_along_axis(total.reshape(count, -1), best, axis=1)
+        pieces = np.take_along_axis(likely_pieces.numpy().reshape(count, -1), best, axis=1)
+        parents = best // width  # both (n, 2k)
         ends = pieces == end_id
         for row, place in zip(*np.nonzero(ends[:, :beams])):
             close(row, written[row, parents[row, place]], ranked[row, place], length)
@@ -107,13 +109,25 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _compiled(model: keras.Model, inputs: dict):
-    """`model.start` and `model.step` as graphs for batches of every size, made once a model."""
+    """`model.start` and the step of a search as graphs for batches of every size, made once a model.
+
+    The step gives of each hypothesis the log-probabilities of its likeliest next pieces, those pieces, and the cache: all
+    the others never leave TensorFlow, whose `top_k` is faster than sorting in NumPy and takes equal ones in order.
+    """
     if not hasattr(model, "book_generation"):
         loose = lambda tensor: tf.TensorSpec([None] * (len(tensor.shape) - 1) + [tensor.shape[-1] if len(tensor.shape) > 2 else None], tensor.dtype)
         shapes = tf.nest.map_structure(loose, inputs)
         start = tf.function(lambda arrays: model.start(arrays), input_signature=[shapes], autograph=False)
         cache = tf.nest.map_structure(loose, start(inputs))
-        ids = tf.TensorSpec([None], "int32")
-        step = tf.function(lambda *arguments: model.step(*arguments), input_signature=[ids, cache, shapes], autograph=False)
+
+        def likeliest(ids, cache, arrays, barred, count):
+            log_probabilities, cache = model.step(ids, cache, arrays)
+            vocabulary = tf.shape(log_probabilities)[-1]
+            never = tf.scatter_nd(barred[:, None], tf.ones_like(barred), vocabulary[None]) > 0
+            allowed = tf.where(never, tf.constant(NEVER, log_probabilities.dtype), log_probabilities)
+            return *tf.math.top_k(allowed, tf.minimum(count, vocabulary)), cache
+
+        vector, number = tf.TensorSpec([None], "int32"), tf.TensorSpec([], "int32")
+        step = tf.function(likeliest, input_signature=[vector, cache, shapes, vector, number], autograph=False)
         model.book_generation = start, step
     return model.book_generation

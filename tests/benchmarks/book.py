@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="with --real: execute all its chapters anew first")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the result there as well")
     options = parser.parse_args()
-    result = {**common.circumstances(), "seconds_per_chapter": options.seconds, "command": options.command, "tiny": {}}
+    result = {**common.circumstances("book"), "seconds_per_chapter": options.seconds, "command": options.command, "tiny": {}}
     counts = [int(number) for number in re.findall(r"\d+", options.chapters)]
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:

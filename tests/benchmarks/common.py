@@ -124,15 +124,18 @@ def tf_threads() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
-def circumstances() -> dict:
-    """When, with what, on what, and how busy the machine was."""
+def circumstances(name: str) -> dict:
+    """When, with what, on what, how busy the machine was, and which code of the book the benchmark `name` measures."""
     import importlib.metadata as metadata
+
+    from utils.book import speed
 
     versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "keras-hub", "transformers", "torch", "numpy")
                 if _installed(name)}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {"date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), "python": platform.python_version(),
-            "versions": versions, "cores": os.cpu_count(), "threads": THREADS, "load_before": load}
+            "versions": versions, "cores": os.cpu_count(), "threads": THREADS, "load_before": load,
+            "code": speed.code_behind(name, ROOT)}
 
 
 def _installed(name: str) -> bool:

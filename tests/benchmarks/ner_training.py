@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which sentences")
     if (options := common.options(parser, run_contender)) is None:
         return
-    result = {**common.circumstances(), "sentences": options.sentences, "sizes": {}}
+    result = {**common.circumstances("ner_training"), "sentences": options.sentences, "sizes": {}}
     labels = common.ner_data(1)["labels"]
     for size in options.sizes.split(","):
         with tempfile.TemporaryDirectory() as folder:

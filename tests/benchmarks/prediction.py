@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--contenders", default=";".join(CONTENDERS), help="separated by semicolons")
     if (options := common.options(parser, run_contender)) is None:
         return
-    result = {**common.circumstances(), "size": options.size, "sentences": options.sentences}
+    result = {**common.circumstances("prediction"), "size": options.size, "sentences": options.sentences}
     rows: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as folder:
         common.write_checkpoint(options.size, Path(folder), common.ner_data(1)["labels"])

@@ -2,10 +2,11 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from utils import profiles
-from utils.book import generated
+from utils.book import generated, speed
 from utils.book.results import ChapterResult
 
 
@@ -109,6 +110,27 @@ def test_who_never_reached_the_score_has_a_row_of_its_own(tmp_path):
                      until_equal=0.85, not_reached={"pytorch": 0.8125, "keras": None})
     assert "未达到实体 F1 0.85，PyTorch，transformers 示例的默认值 | 最好 0.812 |" in table
     assert "未达到实体 F1 0.85，KerasHub 与 `fit` 的默认值 | 运行失败 |" in table
+
+
+def test_a_speed_whose_code_has_changed_since_is_named_with_the_file(tmp_path):
+    file = tmp_path / "chapters" / "_recorded" / "speed" / "prediction.json"
+    file.parent.mkdir(parents=True)
+    for folder in ("utils", "tests/benchmarks"):
+        shutil.copytree(profiles.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("assets", "__pycache__", ".venv"))
+    code = speed.code_behind("prediction", tmp_path)
+    assert "utils/prediction.py" in code and "utils/profiles.py" not in code and speed.code_behind("book", tmp_path) == {}
+    kept = {"date": "2026-11-27T01:00:00+00:00", "cores": 2, "ratios": {}}
+
+    def said(**more):
+        file.write_text(json.dumps(kept | more))
+        return generated.speed_table(tmp_path, [])
+
+    assert "测过以后代码改了" not in said(code=code) and "无从知道" in said()
+    changed = tmp_path / "utils" / "decoding.py"
+    changed.write_text("# a remark\n" + changed.read_text())
+    assert "测过以后代码改了" not in said(code=code)
+    changed.write_text(changed.read_text() + "\nMORE = 1\n")
+    assert "**`prediction` 测过以后代码改了**：utils/decoding.py。" in said(code=code)
 
 
 def test_every_kept_speed_has_a_name_for_the_reader():

@@ -239,6 +239,11 @@ def _helper(source: str) -> tuple[str, frozenset[str]]:
     return _hash([tree]), _attributes([tree])
 
 
+def helper_hash(file: Path) -> str:
+    """Hash of a helper module's code; comments, docstrings and layout do not count."""
+    return _helper(file.read_text(encoding="utf-8"))[0]
+
+
 def _attributes(trees: Sequence[ast.AST | None]) -> frozenset[str]:
     return frozenset(node.attr for tree in trees if tree for node in ast.walk(tree) if isinstance(node, ast.Attribute))
 
