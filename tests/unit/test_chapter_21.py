@@ -319,10 +319,10 @@ def test_the_answer_comes_from_the_surest_of_the_first_k_paragraphs(chapter):
     original = chapter["read"]
     chapter["read"] = lambda model, rows: [(r["context"], float(r["context"])) for r in rows]
     try:
-        found = chapter["answer_from"](None, [row("", ""), row("", "")], np.array([[3, 2, 1], [1, 2, 3]]), ["1", "5", "9"], 2)
+        found = chapter["answer_from"](None, [row("", ""), row("", "")], np.array([[3, 2, 1], [1, 2, 3]]), ["1", "5", "9"], (1, 2, 3))
     finally:
         chapter["read"] = original
-    assert found == [("5", 5.0, 1), ("9", 9.0, 2)]
+    assert found == {1: [("1", 1.0, 0), ("9", 9.0, 2)], 2: [("5", 5.0, 1), ("9", 9.0, 2)], 3: [("9", 9.0, 2), ("9", 9.0, 2)]}
 
 
 def test_places_of_a_paragraph_are_those_of_its_sentences_moved_to_where_they_stand(chapter):
