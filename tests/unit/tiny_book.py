@@ -34,7 +34,7 @@ class TinyBook:
         self.root = root
         (root / "utils").mkdir()
         (root / "chapters" / "_recorded").mkdir(parents=True)
-        for name in ("records", "leaks", "errors", "profiles", "files", "obstacles"):
+        for name in ("records", "record_files", "leaks", "errors", "profiles", "files", "obstacles"):
             shutil.copy(REPOSITORY / "utils" / f"{name}.py", root / "utils")
         for name, source in HELPERS.items():
             self.helper(name, source)
