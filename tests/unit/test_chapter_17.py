@@ -1,5 +1,6 @@
 """The functions that chapter 17 defines, compared with closed forms, SciPy, scikit-learn and brute force."""
 
+import functools
 import json
 from collections import Counter, defaultdict
 from functools import lru_cache
@@ -26,7 +27,7 @@ def chapter():
 
     from utils import batching, checkpoints, profiles
 
-    names = {"np": np, "Counter": Counter, "defaultdict": defaultdict, "lru_cache": lru_cache, "chi2": chi2, "json": json,
+    names = {"functools": functools, "np": np, "Counter": Counter, "defaultdict": defaultdict, "lru_cache": lru_cache, "chi2": chi2, "json": json,
              "softmax": softmax, "unicodedata": unicodedata, "batching": batching, "write_atomically": write_atomically,
              "tokenizer": checkpoints.load_tokenizer(profiles.CHECKPOINT), "names": {"旧": "新闻", "新": "评论"}}
     return definitions(PAGE, names, CONSTANTS)
